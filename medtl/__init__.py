@@ -1,0 +1,28 @@
+"""medtl: from a folder of unlabeled scans to a calibrated, clinician-reviewed abnormality detector.
+
+Every command of the `medtl` program is a function here, with the same name and the same defaults.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "demo": "medtl.demonstration",
+    "evaluate": "medtl.inference.evaluate",
+    "finetune": "medtl.finetuning.finetune",
+    "ingest": "medtl.data.dataset",
+    "load": "medtl.inference.runtime",
+    "open_dataset": "medtl.data.dataset",
+    "pretrain": "medtl.pretraining.pretrain",
+    "score": "medtl.inference.score",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    # torch and monai take seconds to import: each function brings its own room in when first used.
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'medtl' has no attribute '{name}'")

@@ -1,0 +1,84 @@
+"""Strict settings: YAML or keywords in, frozen pydantic models out, with did-you-mean for a wrong key."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medtl.errors import ConfigError
+
+
+class StrictModel(BaseModel):
+    """Base of every config: frozen, keyword-only, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+Model = TypeVar("Model", bound=StrictModel)
+
+
+def closest(word: str, choices: Sequence[str]) -> str:
+    """`; did you mean 'x'?` where a choice is near to `word`, else the list of choices."""
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else f"; choose from: {', '.join(choices)}"
+
+
+def build(model: type[Model], values: Mapping[str, Any], *, source: str = "") -> Model:
+    """Make a config from `values`.
+
+    Raises:
+        ConfigError: one line that names the key, what was found and what to do.
+    """
+    prefix = f"{source}: " if source else ""
+    for key in values:
+        if key not in model.model_fields:
+            raise ConfigError(f"{prefix}unknown key '{key}'{closest(key, list(model.model_fields))}")
+    try:
+        return model(**values)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or model.__name__
+        raise ConfigError(f"{prefix}{where}: {first['msg']} (found {first['input']!r})") from None
+
+
+def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **values: Any) -> Model:
+    """Make a config from defaults, overridden by a YAML `file`, then by `key=value` settings, then `values`.
+
+    Args:
+        file: a YAML file with a mapping, or None.
+        settings: strings `key=value`; the value is read as YAML, so `true`, `3` and `1e-3` have their types.
+        values: what the command's own options say; None means "not said".
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        try:
+            merged |= yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"{file}: no such file") from None
+        except (yaml.YAMLError, TypeError, ValueError) as problem:
+            raise ConfigError(f"{file}: is not a YAML mapping ({problem})") from None
+    for setting in settings:
+        key, found, value = setting.partition("=")
+        if not found:
+            raise ConfigError(f"--set {setting}: expected key=value, such as --set batch_size=64")
+        merged[key.strip()] = _number(yaml.safe_load(value))
+    merged |= {key: value for key, value in values.items() if value is not None}
+    return build(model, merged, source=str(file or ""))
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as a string; people mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def dump(config: StrictModel) -> str:
+    """The complete config as YAML, in the order of its fields."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,1 @@
+"""Networks that turn scans into embeddings: the table of encoders, their files, foreign weights."""

@@ -1,0 +1,1 @@
+"""Metrics, intervals, calibration and the evidence report; numpy only, no torch."""

@@ -1,0 +1,110 @@
+"""Artifacts on disk: written under a temporary name and renamed, read with a check of their format.
+
+A killed process leaves either the old artifact or the new one, never half of one.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medtl.errors import MedtlError
+
+FORMAT = 1
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, marker: str) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it takes the place of `path`.
+
+    Args:
+        path: the artifact's folder. May hold an earlier artifact of the same kind, which is then replaced.
+        marker: the file that every artifact of this kind has (`dataset.json`, `bundle.json`, ...).
+    """
+    check_replaceable(path, marker=marker)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        old = _temporary(path)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(path: Path, *, marker: str) -> None:
+    """Refuse to write an artifact over a folder or file that is not one of the same kind.
+
+    Raises:
+        MedtlError: `path` holds something else.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise MedtlError(f"{path}: is a file; --out needs the name of a folder")
+    if any(path.iterdir()) and not (path / marker).is_file():
+        raise MedtlError(
+            f"{path}: holds other files and no {marker}; medtl would overwrite them. Choose another --out"
+        )
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` with the format number first, atomically."""
+    text = json.dumps({"format": FORMAT} | content, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, *, error: type[MedtlError]) -> dict[str, Any]:
+    """Read a JSON file that `write_json` wrote.
+
+    Raises:
+        MedtlError: of the class `error`, where the file is missing, damaged or of another format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except (ValueError, OSError) as problem:
+        raise error(f"{path}: is not readable JSON ({problem}); it may be damaged: make it again") from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise error(
+            f"{path}: has format {found}, this medtl reads format {FORMAT}; "
+            "make it again with this version, or install the medtl that wrote it"
+        )
+    content.pop("format")
+    return dict(content)

@@ -1,0 +1,1 @@
+"""Learning a detector from few labels on top of an encoder."""

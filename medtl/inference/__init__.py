@@ -1,0 +1,1 @@
+"""A trained detector at work: the bundle, predictions, explanations, batch scoring."""

@@ -1,0 +1,70 @@
+"""One way to show long work: a live line with time left on a terminal, plain lines when piped."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Update = Callable[..., None]
+PLAIN_EVERY_S = 10.0
+
+
+@contextmanager
+def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> Iterator[Update]:
+    """Show how far work has come; yields `update(done, **figures)`.
+
+    Args:
+        title: what is being done, such as "pretraining".
+        total: how many units there are in all.
+        unit: what is counted: "files", "steps".
+        start: units that an earlier, interrupted call has done.
+    """
+    began = time.monotonic()
+
+    def line(done: int, figures: dict[str, object]) -> str:
+        elapsed = time.monotonic() - began
+        rate = (done - start) / elapsed if elapsed > 0 else 0.0
+        left = f"{clock((total - done) / rate)} left" if rate > 0 else "-- left"
+        shown = "  ".join(f"{name} {value}" for name, value in figures.items())
+        return f"{title}: {done:,}/{total:,} {unit}  {shown}{'  ' if shown else ''}{left}"
+
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+        bar = Progress(
+            BarColumn(bar_width=24), TextColumn("{task.description}"), console=Console(stderr=True)
+        )
+        with bar:
+            task: TaskID = bar.add_task(title, total=total, completed=start)
+
+            def live(done: int, **figures: object) -> None:
+                bar.update(task, completed=done, description=line(done, figures))
+
+            yield live
+    else:
+        last = began
+
+        def plain(done: int, **figures: object) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PLAIN_EVERY_S or (done == total and now - began > 1):
+                last = now
+                print(line(done, figures), file=sys.stderr, flush=True)
+
+        yield plain
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: `48 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def say(message: str) -> None:
+    """Tell the user what is being done, on stderr, so that stdout stays for results."""
+    print(message, file=sys.stderr, flush=True)

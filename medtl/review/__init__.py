@@ -1,0 +1,1 @@
+"""Readers' verdicts: stored, and given back as labels."""
