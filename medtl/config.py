@@ -33,9 +33,10 @@ def build(model: type[Model], values: Mapping[str, Any], *, source: str = "") ->
         ConfigError: one line that names the key, what was found and what to do.
     """
     prefix = f"{source}: " if source else ""
+    known = [field.alias or name for name, field in model.model_fields.items()]
     for key in values:
-        if key not in model.model_fields:
-            raise ConfigError(f"{prefix}unknown key '{key}'{closest(key, list(model.model_fields))}")
+        if key not in known:
+            raise ConfigError(f"{prefix}unknown key '{key}'{closest(key, known)}")
     try:
         return model(**values)
     except ValidationError as problem:
@@ -81,4 +82,4 @@ def _number(value: Any) -> Any:
 
 def dump(config: StrictModel) -> str:
     """The complete config as YAML, in the order of its fields."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,137 @@
+"""The `medtl` program: one thin command for each public function."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import medtl
+from medtl.errors import MedtlError
+
+app = typer.Typer(
+    help="From a folder of unlabeled scans to a calibrated abnormality detector that radiologists can correct, "
+    "on this machine. Start with: medtl demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+reviews = typer.Typer(help="Readers' verdicts.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(reviews, name="reviews")
+
+Out = Annotated[Path, typer.Option(help="The folder to write.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with a column path or scan_id and a 0/1/empty column for each finding [default: the dataset's]"
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Where to put everything.")] = Path("medtl-demo")) -> None:
+    """Show the whole story on simulated radiographs, in under three minutes."""
+    medtl.demo(out=out)
+
+
+@app.command()
+def ingest(
+    source: Annotated[
+        list[Path], typer.Argument(help="Files or folders: DICOM, PNG, JPEG, TIFF, MedMNIST-style .npz.")
+    ],
+    out: Out,
+    labels: Labels = None,
+    size_px: Annotated[
+        int | None,
+        typer.Option(min=16, max=2048, help="Side of the stored squares [default: 256, or an .npz file's own]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides which patients go to train, val and test.")] = 0,
+) -> None:
+    """Read scans once into a dataset folder, split by patient."""
+    medtl.ingest(source, out=out, labels=labels, size_px=size_px, seed=seed)
+
+
+@app.command()
+def pretrain(
+    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    out: Out,
+    method: Annotated[str, typer.Option(help="How to learn without labels.")] = "simclr",
+    from_: Annotated[str, typer.Option("--from", help="random, imagenet, or the folder of an earlier run.")] = "random",
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 10.0,
+    resume: Resume = False,
+    config: ConfigFile = None,
+    settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
+) -> None:
+    """Train an encoder without labels."""
+    medtl.pretrain(
+        dataset, out=out, method=method, from_=from_, minutes=minutes, resume=resume, config=config, settings=settings
+    )
+
+
+@app.command()
+def finetune(
+    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    out: Out,
+    labels: Labels = None,
+    encoder: Annotated[str, typer.Option(help="random, imagenet, or the folder of a pretraining run.")] = "random",
+    resume: Resume = False,
+    config: ConfigFile = None,
+    settings: Set = [],  # noqa: B006
+) -> None:
+    """Train a detector on labeled scans, calibrate it and pick its operating point."""
+    medtl.finetune(dataset, out=out, labels=labels, encoder=encoder, resume=resume, config=config, settings=settings)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    out: Out,
+    labels: Labels = None,
+    split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
+) -> None:
+    """Write the evidence report: AUROC, sensitivity, calibration, with intervals over patients."""
+    medtl.evaluate(bundle, dataset, out=out, labels=labels, split=split)
+
+
+@app.command()
+def score(
+    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    out: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file.")],
+) -> None:
+    """Score scans, a row for every input; the same command again goes on after an interruption."""
+    medtl.score(bundle, inputs, out=out)
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    reviews: Annotated[Path, typer.Option(help="The file that keeps the verdicts.")] = Path("review.db"),
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
+) -> None:
+    """Open the review page for a bundle."""
+    medtl.serve(bundle, reviews=reviews, host=host, port=port)
+
+
+@reviews.command("export")
+def export_reviews(
+    out: Annotated[Path, typer.Option(help="The labels file to write.")],
+    reviews: Annotated[Path, typer.Option(help="The file that keeps the verdicts.")] = Path("review.db"),
+) -> None:
+    """Write the verdicts as labels that finetune reads."""
+    medtl.export_labels(reviews, out=out)
+
+
+def main() -> None:
+    """Run the program; an expected error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except MedtlError as problem:
+        print(f"medtl: {problem}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,135 @@
+"""Encoders on disk, and the three ways to start: random weights, ImageNet, an earlier run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from medtl.config import build
+from medtl.data.preprocess import PreprocessSpec
+from medtl.encoders.table import IMAGENET_ENCODER, SMALL_ENCODER, Encoder, build_encoder, default_px
+from medtl.errors import EncoderError
+from medtl.files import atomic_file, read_json, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """An encoder ready to be trained on, and where its weights come from.
+
+    Args:
+        encoder: the network with its weights.
+        spec: the preprocessing it expects.
+        origin: "random", "imagenet" or the run's folder.
+        history: what the weights have learned from so far, oldest first; empty for random weights.
+    """
+
+    encoder: Encoder
+    spec: PreprocessSpec
+    origin: str
+    history: tuple[str, ...]
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the weights have learned anything yet."""
+        return bool(self.history)
+
+
+def start_from(
+    origin: str | Path, *, spec: PreprocessSpec, network: str | None = None, input_px: int | None = None
+) -> Start:
+    """Build the encoder that training starts from.
+
+    Args:
+        origin: "random", "imagenet", or the folder of a pretraining run.
+        spec: the dataset's preprocessing.
+        network: a name of the encoder table; a run brings its own, ImageNet has one.
+        input_px: the network's input side in pixels; None takes the encoder's default.
+
+    Raises:
+        EncoderError: an unknown origin, or a network, resolution or dataset that does not fit the origin.
+    """
+    if str(origin) == "random":
+        name = network or SMALL_ENCODER
+        side = input_px or default_px(name, size_px=spec.size_px)
+        return Start(encoder=build_encoder(name, input_px=side), spec=spec.at(side), origin="random", history=())
+    if str(origin) == "imagenet":
+        from medtl.encoders.lite0 import imagenet_weights
+
+        if network not in (None, IMAGENET_ENCODER):
+            raise EncoderError(
+                f"ImageNet weights are at hand for {IMAGENET_ENCODER} only, not for {network}; "
+                "leave the network out, or start from random"
+            )
+        side = input_px or default_px(IMAGENET_ENCODER, size_px=spec.size_px)
+        encoder = build_encoder(IMAGENET_ENCODER, input_px=side)
+        encoder.net.load_state_dict(imagenet_weights(in_channels=1))
+        return Start(encoder=encoder, spec=spec.at(side), origin="imagenet", history=("ImageNet",))
+    return _from_run(Path(origin), spec=spec, network=network, input_px=input_px)
+
+
+def _from_run(folder: Path, *, spec: PreprocessSpec, network: str | None, input_px: int | None) -> Start:
+    encoder, run_spec, about = load_encoder(folder)
+    if network not in (None, encoder.name):
+        raise EncoderError(f"{folder}: holds a {encoder.name}, not a {network}; leave the network out")
+    if not run_spec.same_storage(spec):
+        raise EncoderError(
+            f"{folder}: learned from scans of {run_spec.size_px} px, this dataset keeps {spec.size_px} px; "
+            f"ingest again with --size-px {run_spec.size_px}, or pretrain on this dataset"
+        )
+    side = input_px or encoder.input_px
+    history = tuple(about["history"])
+    return Start(encoder=encoder, spec=spec.at(side), origin=str(folder), history=history)
+
+
+def save_encoder(folder: Path, encoder: Encoder, *, spec: PreprocessSpec, about: dict[str, Any]) -> None:
+    """Write `encoder.safetensors`, then `encoder.json`; the latter says that the former is complete."""
+    weights = {key: value.contiguous() for key, value in encoder.net.state_dict().items()}
+    with atomic_file(folder / "encoder.safetensors") as temporary:
+        save_file(weights, temporary)
+    content = {
+        "network": encoder.name,
+        "input_px": encoder.input_px,
+        "embedding_dim": encoder.embedding_dim,
+        "preprocess": spec.model_dump(mode="json"),
+    }
+    write_json(folder / "encoder.json", content | about)
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]:
+    """Read an encoder that `save_encoder` wrote.
+
+    Raises:
+        EncoderError: no encoder in the folder, an unfinished run, or damaged weights.
+    """
+    if not folder.is_dir():
+        raise EncoderError(f"{folder}: no such folder; expected 'random', 'imagenet' or the folder of a run")
+    if not (folder / "encoder.json").is_file():
+        if (folder / "config.yaml").is_file():
+            raise EncoderError(f"{folder}: this run has not finished; go on with medtl pretrain --resume")
+        raise EncoderError(f"{folder}: holds no encoder.json; expected the folder that medtl pretrain left")
+    about = read_json(folder / "encoder.json", error=EncoderError)
+    try:
+        encoder = build_encoder(about.pop("network"), input_px=about.pop("input_px"))
+        spec = build(PreprocessSpec, about.pop("preprocess"), source=str(folder / "encoder.json"))
+    except KeyError as missing:
+        raise EncoderError(f"{folder / 'encoder.json'}: lacks {missing}; the run is damaged") from None
+    load_weights(encoder.net, folder / "encoder.safetensors", error=EncoderError)
+    return encoder, spec, about
+
+
+def load_weights(module: Any, path: Path, *, error: type[EncoderError] | type[Exception]) -> None:
+    """Load a safetensors file into a module, every key of it.
+
+    Raises:
+        error: the file is missing, damaged, or belongs to another network.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; the folder is incomplete, make it again") from None
+    except (SafetensorError, OSError) as problem:
+        raise error(f"{path}: is damaged ({problem}); make it again") from None
+    except RuntimeError:
+        raise error(f"{path}: its weights belong to another network than the folder names") from None

@@ -1,0 +1,145 @@
+"""The table of encoders: every network that medtl can pretrain and fine-tune, by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from medtl.config import closest
+from medtl.errors import EncoderError
+
+IMAGENET_ENCODER = "efficientnet-lite0"
+SMALL_ENCODER = "resnet18-half"
+
+
+class Encoder(nn.Module):
+    """A network from scans to embeddings, with what is needed to build it again.
+
+    Args:
+        net: (B, 1, H, W) -> (B, embedding_dim).
+        name: its row in the table.
+        input_px: the side of the input it is meant for; ResNets choose their stem by it.
+        cam_layer: the submodule whose output is the last feature map, for Grad-CAM.
+    """
+
+    def __init__(self, net: nn.Module, *, name: str, input_px: int, embedding_dim: int, cam_layer: str) -> None:
+        super().__init__()
+        self.net = net
+        self.name = name
+        self.input_px = input_px
+        self.embedding_dim = embedding_dim
+        self.cam_layer = cam_layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedding: Tensor = self.net(x)
+        return embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: how to build the network and what it suits."""
+
+    build: Callable[[int], tuple[nn.Module, int, str]]
+    """From the input side in pixels to (network, embedding size, Grad-CAM layer)."""
+    default_px: int
+    """The input side in pixels that is used when nobody chooses; smaller scans keep their own side."""
+    smallest_px: int
+    """The smallest input side in pixels; smaller scans are enlarged to it."""
+    about: str
+
+
+def _resnet(block: str, layers: list[int], width: int) -> Callable[[int], tuple[nn.Module, int, str]]:
+    def build(input_px: int) -> tuple[nn.Module, int, str]:
+        from monai.networks.nets import ResNet
+
+        # The usual stem shrinks by 4 before the first block; small inputs cannot afford that.
+        if input_px <= 40:
+            stem = {"conv1_t_size": 3, "conv1_t_stride": 1, "no_max_pool": True}
+        elif input_px <= 96:
+            stem = {"conv1_t_size": 7, "conv1_t_stride": 2, "no_max_pool": True}
+        else:
+            stem = {"conv1_t_size": 7, "conv1_t_stride": 2, "no_max_pool": False}
+        net = ResNet(
+            block=block,
+            layers=layers,
+            block_inplanes=[width, 2 * width, 4 * width, 8 * width],
+            spatial_dims=2,
+            n_input_channels=1,
+            feed_forward=False,
+            bias_downsample=False,
+            **stem,
+        )
+        return net, 8 * width * (4 if block == "bottleneck" else 1), "net.layer4"
+
+    return build
+
+
+def _densenet121(input_px: int) -> tuple[nn.Module, int, str]:
+    from monai.networks.nets import DenseNet121
+
+    net = DenseNet121(spatial_dims=2, in_channels=1, out_channels=1)
+    net.class_layers.out = nn.Identity()
+    return net, 1024, "net.class_layers.relu"
+
+
+def _efficientnet_b0(input_px: int) -> tuple[nn.Module, int, str]:
+    from monai.networks.nets import EfficientNetBN
+
+    net = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=1)
+    net._fc = nn.Identity()
+    return net, 1280, "net._bn1"
+
+
+def _lite0(input_px: int) -> tuple[nn.Module, int, str]:
+    from medtl.encoders.lite0 import EMBEDDING_DIM, EfficientNetLite0
+
+    return EfficientNetLite0(in_channels=1), EMBEDDING_DIM, "net._act"
+
+
+TABLE: dict[str, Row] = {
+    SMALL_ENCODER: Row(
+        build=_resnet("basic", [2, 2, 2, 2], 32),
+        default_px=64,
+        smallest_px=16,
+        about="small default on a CPU",
+    ),
+    IMAGENET_ENCODER: Row(
+        build=_lite0, default_px=128, smallest_px=64, about="has ImageNet weights; good start on a CPU"
+    ),
+    "resnet10": Row(build=_resnet("basic", [1, 1, 1, 1], 64), default_px=128, smallest_px=16, about="shallow"),
+    "resnet18": Row(build=_resnet("basic", [2, 2, 2, 2], 64), default_px=128, smallest_px=16, about="common"),
+    "resnet34": Row(build=_resnet("basic", [3, 4, 6, 3], 64), default_px=224, smallest_px=16, about="deeper"),
+    "resnet50": Row(build=_resnet("bottleneck", [3, 4, 6, 3], 64), default_px=224, smallest_px=16, about="for a GPU"),
+    "densenet121": Row(build=_densenet121, default_px=224, smallest_px=64, about="the chest-film classic; for a GPU"),
+    "efficientnet-b0": Row(build=_efficientnet_b0, default_px=224, smallest_px=64, about="few parameters; for a GPU"),
+}
+
+
+def build_encoder(name: str, *, input_px: int) -> Encoder:
+    """A randomly initialised encoder.
+
+    Raises:
+        EncoderError: no such name in the table, or an input side below the network's smallest.
+    """
+    row = find(name)
+    if input_px < row.smallest_px:
+        raise EncoderError(f"{name}: needs input_px of at least {row.smallest_px}, got {input_px}")
+    net, dim, cam_layer = row.build(input_px)
+    return Encoder(net, name=name, input_px=input_px, embedding_dim=dim, cam_layer=cam_layer)
+
+
+def default_px(name: str, *, size_px: int) -> int:
+    """The input side for scans stored at `size_px`: the encoder's default, or less for smaller scans."""
+    row = find(name)
+    return max(row.smallest_px, min(row.default_px, size_px))
+
+
+def find(name: str) -> Row:
+    """The table's row of that name.
+
+    Raises:
+        EncoderError: with the nearest name or the list.
+    """
+    if name not in TABLE:
+        raise EncoderError(f"unknown network '{name}'{closest(name, list(TABLE))}")
+    return TABLE[name]

@@ -1,0 +1,59 @@
+"""Which labeled scans teach, and which are kept aside to calibrate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medtl.data.dataset import Dataset
+from medtl.data.labels import LabelTable
+from medtl.errors import LabelError
+
+Rows = npt.NDArray[np.int64]
+ENOUGH = 5
+"""Fewer positives or negatives than this say too little about a temperature or an operating point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Rows of the manifest; a patient is in one part only, and nobody of the test part is in either."""
+
+    fit: Rows
+    calibrate: Rows
+
+
+def split_labeled(data: Dataset, labels: LabelTable) -> Parts:
+    """The labeled rows of the train part to fit, of the val part to calibrate.
+
+    Where the val part has too few labels to calibrate any finding, all labeled rows are fitted instead.
+
+    Raises:
+        LabelError: no labeled scan outside the test part, or a finding with one class only.
+    """
+    known = ~np.isnan(labels.values).all(axis=1)
+    split = data.manifest["split"].to_numpy()
+    calibrate = np.flatnonzero(known & (split == "val"))
+    fit = np.flatnonzero(known & (split == "train"))
+    if not any(enough(labels.values[calibrate, i]) for i in range(len(labels.findings))):
+        fit, calibrate = np.flatnonzero(known & (split != "test")), np.empty(0, np.int64)
+    if len(fit) == 0:
+        raise LabelError(f"{data.folder}: no labeled scan outside the test part; label scans of the train part")
+    for i, finding in enumerate(labels.findings):
+        positives, negatives = count(labels.values[fit, i])
+        if positives == 0 or negatives == 0:
+            raise LabelError(
+                f"{finding}: the {positives + negatives} labels to train on have {positives} positive and "
+                f"{negatives} negative scans; a detector needs both, so label scans of the other kind"
+            )
+    return Parts(fit=fit.astype(np.int64), calibrate=calibrate.astype(np.int64))
+
+
+def count(values: npt.NDArray[Any]) -> tuple[int, int]:
+    """How many positives and negatives; NaN is neither."""
+    return int((values == 1).sum()), int((values == 0).sum())
+
+
+def enough(values: npt.NDArray[Any]) -> bool:
+    """Whether labels suffice to choose a temperature and an operating point."""
+    return min(count(values)) >= ENOUGH

@@ -1,0 +1,103 @@
+"""`medtl evaluate`: the evidence report of a bundle on labeled scans."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.labels import LabelTable
+from medtl.errors import LabelError
+from medtl.evaluation.report import build_report, write_report
+from medtl.files import check_replaceable
+from medtl.inference.bundle import Bundle
+from medtl.inference.runtime import Detector, load
+from medtl.progress import progress, say
+
+SPLITS = ("test", "val", "train", "all")
+BATCH = 32
+
+
+def evaluate(
+    bundle: str | Path,
+    dataset: str | Path,
+    *,
+    out: str | Path,
+    labels: str | Path | None = None,
+    split: str = "test",
+) -> Path:
+    """Compare a bundle's probabilities with labels and write `report.html` and `report.json`.
+
+    Args:
+        bundle: the folder that `finetune` left.
+        dataset: the folder that `ingest` left, stored as the bundle's preprocessing asks.
+        out: the report's folder; an earlier report in it is replaced.
+        labels: a labels file; None takes the one in the dataset.
+        split: "test", "val", "train" or "all"; only "test" is honest for scans that the bundle may have learned from.
+
+    Returns:
+        The report's folder.
+
+    Raises:
+        MedtlError: see the message.
+    """
+    folder, detector, data = Path(out), load(bundle), open_dataset(Path(dataset))
+    check_replaceable(folder, marker="report.json")
+    table = data.labels(Path(labels) if labels else None)
+    findings = _shared_findings(detector.bundle, table)
+    columns = [table.findings.index(finding) for finding in findings]
+    rows = _labeled_rows(data, table, columns, split)
+    data.check_storage(detector.bundle.spec)
+    probabilities = np.empty((len(rows), len(detector.bundle.findings)))
+    with progress("evaluating", len(rows), unit="scans") as update:
+        for first in range(0, len(rows), BATCH):
+            batch = rows[first : first + BATCH]
+            probabilities[first : first + len(batch)] = detector.predict_stored(data.pixels(batch))
+            update(first + len(batch))
+    report = build_report(
+        findings=findings,
+        labels=table.values[np.ix_(rows, columns)],
+        probabilities=probabilities[:, [detector.bundle.findings.index(finding) for finding in findings]],
+        patient_ids=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
+        thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
+        exclusive=detector.bundle.exclusive and len(findings) == len(detector.bundle.findings),
+        context=_context(detector, data, split),
+    )
+    write_report(report, folder)
+    say(f"report on {len(rows):,} scans: {folder / 'report.html'}")
+    return folder
+
+
+def _shared_findings(bundle: Bundle, table: LabelTable) -> list[str]:
+    shared = [finding for finding in bundle.findings if finding in table.findings]
+    if not shared:
+        raise LabelError(
+            f"the bundle detects {', '.join(bundle.findings)}, the labels are of {', '.join(table.findings)}; "
+            "rename the column of the labels file"
+        )
+    return shared
+
+
+def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: str) -> np.ndarray:
+    if split not in SPLITS:
+        raise LabelError(f"--split {split}: choose from {', '.join(SPLITS)}")
+    known = ~np.isnan(table.values[:, columns]).all(axis=1)
+    here = np.ones(len(data), bool) if split == "all" else data.manifest["split"].to_numpy() == split
+    rows = np.flatnonzero(known & here)
+    if len(rows) == 0:
+        raise LabelError(f"{data.folder}: no labeled scan in the part '{split}'; label some, or choose another --split")
+    return rows
+
+
+def _context(detector: Detector, data: Dataset, split: str) -> dict[str, str]:
+    bundle = detector.bundle
+    return {
+        "bundle": f"{bundle.name} ({bundle.bundle_id})",
+        "dataset": str(data.folder),
+        "part": split if split == "test" else f"{split} (the bundle may have learned from these scans)",
+        "network": f"{bundle.network} at {bundle.input_px} px",
+        "start": str(bundle.training.get("start", "")),
+        "trained on": f"{bundle.training.get('labeled_scans', '?')} labeled scans",
+        "calibration": bundle.calibration,
+        "date": date.today().isoformat(),
+    }

@@ -1,0 +1,121 @@
+"""`medtl.load`: a detector at work on single scans and on batches of stored squares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from medtl.data.preprocess import PreprocessSpec
+from medtl.data.scan import Scan
+from medtl.data.sources import read_scan
+from medtl.inference.bundle import Bundle, Classifier, read_bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingScore:
+    """What a detector says about one finding of one scan."""
+
+    finding: str
+    probability: float
+    threshold: float
+
+    @property
+    def decision(self) -> str:
+        """Which side of the operating point the probability lies on."""
+        return "positive" if self.probability >= self.threshold else "negative"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One scan as it was read, and what the detector says about it, in the order of the bundle's findings."""
+
+    scan: Scan
+    scores: tuple[FindingScore, ...]
+    bundle_id: str
+
+    def __getitem__(self, finding: str) -> FindingScore:
+        return next(score for score in self.scores if score.finding == finding)
+
+
+class Detector:
+    """A bundle in memory. Make one with `medtl.load`."""
+
+    def __init__(self, bundle: Bundle, classifier: Classifier) -> None:
+        self.bundle = bundle
+        self._classifier = classifier
+
+    def predict(self, source: str | Path | Scan) -> Prediction:
+        """Read and score one scan.
+
+        Args:
+            source: a file with one image, or a scan that was read already.
+
+        Raises:
+            ScanError: the file cannot be used; its `code` and message say why.
+        """
+        scan = source if isinstance(source, Scan) else read_scan(Path(source))
+        probabilities = self.predict_stored(self.bundle.spec.stored(scan)[None])[0]
+        return Prediction(scan=scan, scores=self.scores(probabilities), bundle_id=self.bundle.bundle_id)
+
+    def predict_stored(self, stored: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities of stored squares.
+
+        Args:
+            stored: (B, 1, S, S) uint8 of the bundle's preprocessing.
+
+        Returns:
+            (B, F) in 0..1, in the order of the bundle's findings.
+        """
+        logits = logits_of(self._classifier, self.bundle.spec, stored, flip_average=self.bundle.flip_average)
+        scaled = logits / torch.tensor([self.bundle.temperatures[finding] for finding in self.bundle.findings])
+        result = scaled.softmax(dim=1) if self.bundle.exclusive else scaled.sigmoid()
+        return np.asarray(result.numpy(), np.float64)
+
+    def scores(self, probabilities: npt.NDArray[np.float64]) -> tuple[FindingScore, ...]:
+        """One scan's probabilities (F,) with their operating points."""
+        return tuple(
+            FindingScore(finding=finding, probability=float(p), threshold=self.bundle.thresholds[finding])
+            for finding, p in zip(self.bundle.findings, probabilities, strict=True)
+        )
+
+    def explain(self, scan: Scan, finding: str) -> npt.NDArray[np.float32]:
+        """Where the network looked: Grad-CAM (Selvaraju 2017, arXiv 1610.02391, eq. 1-2).
+
+        Returns:
+            (H, W) of the scan, 0..1; all zero where nothing speaks for the finding.
+        """
+        from medtl.inference.explain import grad_cam
+
+        return grad_cam(self._classifier, self.bundle, scan, self.bundle.findings.index(finding))
+
+
+def logits_of(
+    classifier: Classifier, spec: PreprocessSpec, stored: npt.NDArray[np.uint8], *, flip_average: bool
+) -> Tensor:
+    """Logits of stored squares, before the temperature.
+
+    Args:
+        stored: (B, 1, S, S) uint8.
+        flip_average: take the mean over each scan and its mirror image.
+
+    Returns:
+        (B, F) float64.
+    """
+    with torch.inference_mode():
+        images = spec.network_input(torch.from_numpy(np.ascontiguousarray(stored)))
+        logits: Tensor = classifier(images).double()
+        if flip_average:
+            logits = (logits + classifier(images.flip(-1)).double()) / 2
+    return logits
+
+
+def load(bundle: str | Path) -> Detector:
+    """Read a bundle folder.
+
+    Raises:
+        BundleError: the folder is missing, incomplete, damaged or of another format.
+    """
+    return Detector(*read_bundle(bundle))

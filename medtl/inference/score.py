@@ -1,0 +1,196 @@
+"""`medtl score`: whole archives, a row for every input, resumable."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medtl.data.preprocess import PreprocessSpec
+from medtl.data.sources import FoundFile, find_files, read_scans
+from medtl.errors import ConfigError, RunError, ScanError
+from medtl.files import atomic_file, read_json, write_json
+from medtl.inference.runtime import Detector, load
+from medtl.progress import progress, say
+
+BATCH = 32
+PART_ROWS = 1024
+COLUMNS = [
+    "path", "scan_id", "finding", "probability", "threshold", "decision", "reason", "sha256", "bundle_id",
+]  # fmt: skip
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One input on its way to the network: either its stored square or the reason it was refused."""
+
+    path: str
+    file: str
+    scan_id: str = ""
+    sha256: str = ""
+    stored: npt.NDArray[np.uint8] | None = None
+    reason: str = ""
+
+
+def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out: str | Path) -> Path:
+    """Score files, folders and globs with a bundle.
+
+    Each input gets a row for each finding; one that cannot be used gets a single row with `decision` "refused" and
+    the reason. A call that was interrupted goes on where it stopped when it is made again.
+
+    Args:
+        bundle: the folder that `finetune` left.
+        inputs: one or more files, folders or globs.
+        out: a `.parquet`, `.csv` or `.jsonl` file.
+
+    Returns:
+        The file.
+
+    Raises:
+        ScanError: not one input could be used; the file with the reasons is written all the same.
+        MedtlError: see the message.
+    """
+    target = Path(out)
+    if target.suffix not in SUFFIXES:
+        raise ConfigError(f"{target}: unknown suffix '{target.suffix}'; choose from {', '.join(SUFFIXES)}")
+    files = find_files([inputs] if isinstance(inputs, str | Path) else inputs)
+    detector = load(bundle)
+    parts = _Parts(target, detector.bundle.bundle_id)
+    todo = [found for found in files if str(found.path) not in parts.done]
+    if len(todo) < len(files):
+        say(f"scoring: {len(files) - len(todo):,} of {len(files):,} files were scored by an earlier call")
+    with progress("scoring", len(files), start=len(files) - len(todo)) as update, ThreadPoolExecutor(1) as reader:
+        items = _items(todo, detector.bundle.spec)
+        finished = len(files) - len(todo)
+        ahead = reader.submit(lambda: list(islice(items, BATCH)))
+        try:
+            while batch := ahead.result():
+                ahead = reader.submit(lambda: list(islice(items, BATCH)))  # the next batch is read meanwhile
+                parts.add(_rows(detector, batch))
+                finished += len({item.file for item in batch})
+                update(min(finished, len(files)))
+        except KeyboardInterrupt:
+            parts.flush_complete()
+            raise
+    table = parts.finish()
+    refused = table[table["decision"] == "refused"]
+    say(f"scored {table['path'].nunique() - len(refused):,} inputs, refused {len(refused):,}: {target}")
+    if len(refused) and len(refused) == len(table):
+        first = refused.iloc[0]
+        raise ScanError("refused", first["path"], f"{first['reason']} (no input could be scored; see {target})")
+    return target
+
+
+def _items(files: Sequence[FoundFile], spec: PreprocessSpec) -> Iterator[Item]:
+    for found in files:
+        try:
+            for each in read_scans(found):
+                yield Item(
+                    path=each.scan.source,
+                    file=str(found.path),
+                    scan_id=each.scan.scan_id,
+                    sha256=each.scan.sha256,
+                    stored=spec.stored(each.scan),
+                )
+        except ScanError as problem:
+            yield Item(
+                path=str(found.path),
+                file=str(found.path),
+                reason=f"{problem.code}: {problem.message}",
+                sha256=_sha256(found.path),
+            )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
+    usable = [item.stored for item in items if item.stored is not None]
+    scored = iter(detector.predict_stored(np.stack(usable)) if usable else ())
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        common = {
+            "path": item.path,
+            "scan_id": item.scan_id,
+            "sha256": item.sha256,
+            "bundle_id": detector.bundle.bundle_id,
+            "reason": item.reason,
+            "file": item.file,
+        }
+        if item.stored is None:
+            rows.append(common | {"finding": None, "probability": None, "threshold": None, "decision": "refused"})
+            continue
+        for each in detector.scores(next(scored)):
+            rows.append(
+                common
+                | {
+                    "finding": each.finding,
+                    "probability": each.probability,
+                    "threshold": each.threshold,
+                    "decision": each.decision,
+                }
+            )
+    return rows
+
+
+class _Parts:
+    """Rows written so far, in numbered Parquet files beside the target, so that a later call can go on."""
+
+    def __init__(self, target: Path, bundle_id: str) -> None:
+        self.target = target
+        self.folder = target.parent / f".{target.name}.parts"
+        self.pending: list[dict[str, Any]] = []
+        job = self.folder / "job.json"
+        if job.is_file() and read_json(job, error=RunError).get("bundle_id") != bundle_id:
+            shutil.rmtree(self.folder)  # another bundle's scores
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(job, {"bundle_id": bundle_id})
+        self.written = sorted(self.folder.glob("part-*.parquet"))
+        done = [pd.read_parquet(part, columns=["file"])["file"] for part in self.written]
+        self.done: set[str] = set(pd.concat(done).unique()) if done else set()
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Take rows; write them once there are many."""
+        self.pending += rows
+        if len(self.pending) >= PART_ROWS:
+            self.flush_complete()
+
+    def flush_complete(self) -> None:
+        """Write the rows of all files but the last, which may hold more images than were scored yet."""
+        if self.pending:
+            last = self.pending[-1]["file"]
+            self._write([row for row in self.pending if row["file"] != last])
+            self.pending = [row for row in self.pending if row["file"] == last]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        path = self.folder / f"part-{len(self.written):06d}.parquet"
+        with atomic_file(path) as temporary:
+            pd.DataFrame(rows, columns=[*COLUMNS, "file"]).to_parquet(temporary, index=False)
+        self.written.append(path)
+
+    def finish(self) -> pd.DataFrame:
+        """Put the parts together as the target and remove them."""
+        self._write(self.pending)
+        table = pd.concat([pd.read_parquet(part) for part in self.written], ignore_index=True)[COLUMNS]
+        with atomic_file(self.target) as temporary:
+            if self.target.suffix == ".parquet":
+                table.to_parquet(temporary, index=False)
+            elif self.target.suffix == ".csv":
+                table.to_csv(temporary, index=False)
+            else:
+                table.to_json(temporary, orient="records", lines=True, force_ascii=False)
+        shutil.rmtree(self.folder)
+        return table

@@ -1,0 +1,211 @@
+"""`medtl pretrain`: an encoder from scans without labels."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field
+from torch import Tensor, nn
+
+from medtl.config import StrictModel, load
+from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.preprocess import PreprocessSpec
+from medtl.encoders.embed import embed
+from medtl.encoders.store import save_encoder, start_from
+from medtl.encoders.table import Encoder
+from medtl.errors import RunError
+from medtl.pretraining.health import draw_health, rankme, spread
+from medtl.pretraining.objectives import find_objective
+from medtl.pretraining.objectives.simclr import SimCLRConfig
+from medtl.pretraining.views import ViewsConfig, random_views
+from medtl.progress import clock, say
+from medtl.training.batches import Rows, batch_rows, generator
+from medtl.training.loop import train
+from medtl.training.runs import open_run, save_config
+from medtl.training.schedules import warmup_cosine
+
+SMALLEST_BATCH = 8
+HEALTH_SCANS = 512
+HEALTH_CHECKS = 20
+
+
+class PretrainConfig(StrictModel):
+    """Everything that decides what a pretraining run learns."""
+
+    method: str = "simclr"
+    """A name of the table of objectives."""
+    from_: str = Field(default="random", alias="from")
+    """Where the weights start: "random", "imagenet", or the folder of an earlier run."""
+    network: str | None = None
+    """A name of the encoder table; None takes the small default, or what `from` brings."""
+    input_px: int | None = None
+    """Side of the network's input in pixels; None takes the encoder's default."""
+    minutes: float = Field(default=10.0, gt=0)
+    """How long to train; the number of steps is computed from a measurement at the start."""
+    steps: int | None = Field(default=None, ge=1)
+    """How many steps to train; where given, `minutes` does not count."""
+    batch_size: int = Field(default=128, ge=SMALLEST_BATCH)
+    """Scans a step, each with two views; fewer where the dataset is smaller."""
+    lr: float = Field(default=1e-3, gt=0)
+    """Top learning rate of AdamW."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """Decoupled weight decay of AdamW."""
+    views: ViewsConfig = ViewsConfig()
+    """How the views differ from the scan."""
+    objective: SimCLRConfig = SimCLRConfig()
+    """The settings of the objective."""
+    seed: int = 0
+    """Same seed, same data, same machine: same weights."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+def pretrain(
+    dataset: str | Path,
+    *,
+    out: str | Path,
+    method: str = "simclr",
+    from_: str | Path = "random",
+    minutes: float = 10.0,
+    resume: bool = False,
+    config: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> Path:
+    """Train an encoder on the scans of a dataset; labels are not looked at, the test part is left out.
+
+    Args:
+        dataset: the folder that `ingest` left.
+        out: the run's folder: `config.yaml`, `metrics.jsonl`, `health.png`, `encoder.safetensors`, `encoder.json`.
+        method: a name of the table of objectives.
+        from_: "random", "imagenet", or the folder of an earlier run to continue from.
+        minutes: how long to train.
+        resume: go on with an interrupted run in `out`, with the config that it was started with.
+        config: a YAML file with any of the keys of `PretrainConfig`.
+        settings: strings `key=value`, as `--set` on the command line.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        MedtlError: see the message.
+    """
+    data, folder = open_dataset(Path(dataset)), Path(out)
+    asked = load(
+        PretrainConfig, file=Path(config) if config else None, settings=settings, method=method,
+        minutes=minutes, **{"from": str(from_)},
+    )  # fmt: skip
+    plan = open_run(folder, asked, resume=resume, finished="encoder.json")
+    if resume and (folder / "encoder.json").is_file():
+        say(f"{folder}: this run is finished already")
+        return folder
+    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
+    rows = training_rows(data)
+    batch_size = min(plan.batch_size, len(rows))
+    objective = find_objective(plan.method)
+    torch.manual_seed(plan.seed)
+    encoder = start.encoder
+    module = objective(encoder, embedding_dim=encoder.embedding_dim, config=plan.objective)
+    batch_at = view_batches(data, rows, start.spec, plan, batch_size)
+    if plan.steps is None:
+        plan = plan.model_copy(update={"steps": _steps_in(plan.minutes * 60, module, batch_at)})
+    assert plan.steps is not None
+    if not resume:
+        plan = plan.model_copy(update={"network": encoder.name, "input_px": start.spec.input_px})
+        save_config(folder, plan)
+    say(
+        f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
+        f"{start.spec.input_px} px: {plan.steps:,} steps of {batch_size}, "
+        f"{plan.steps * batch_size / len(rows):.0f} epochs"
+    )
+    began = time.monotonic()
+    train(
+        title="pretraining",
+        module=module,
+        optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
+        batch_at=batch_at,
+        rate_at=warmup_cosine,
+        steps=plan.steps,
+        batch_size=batch_size,
+        folder=folder,
+        identity={"config": plan.model_dump(mode="json"), "dataset": data.fingerprint},
+        resume=resume,
+        after_step=_health_checks(data, rows, start.spec, encoder, plan.steps),
+    )
+    draw_health(folder / "metrics.jsonl", folder / "health.png")
+    learned = f"{plan.method} on {len(rows):,} scans, {plan.steps:,} steps of {batch_size}"
+    about: dict[str, Any] = {
+        "method": plan.method,
+        "history": [*start.history, learned],
+        "dataset": data.fingerprint,
+        "minutes": round((time.monotonic() - began) / 60, 2),
+    }
+    save_encoder(folder, encoder, spec=start.spec, about=about)
+    say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
+    return folder
+
+
+def training_rows(data: Dataset) -> Rows:
+    """The rows to learn from: all but the test part.
+
+    Raises:
+        RunError: fewer scans than the smallest batch.
+    """
+    rows = np.flatnonzero(data.manifest["split"].to_numpy() != "test").astype(np.int64)
+    if len(rows) < SMALLEST_BATCH:
+        raise RunError(
+            f"{data.folder}: has {len(rows)} scans outside its test part; contrasting scans with each other "
+            f"needs at least {SMALLEST_BATCH}"
+        )
+    return rows
+
+
+def view_batches(
+    data: Dataset, rows: Rows, spec: PreprocessSpec, plan: PretrainConfig, batch: int
+) -> Callable[[int, torch.device], tuple[Tensor]]:
+    """From a step's number to its batch of views, (B, 2, 1, H, W)."""
+    views = find_objective(plan.method).n_views
+
+    def batch_at(step: int, device: torch.device) -> tuple[Tensor]:
+        chosen = batch_rows(rows, step=step, batch_size=batch, seed=plan.seed)
+        images = spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
+        drawn = random_views(images.repeat(views, 1, 1, 1), plan.views, generator("views", plan.seed, step))
+        return (drawn.unflatten(0, (views, batch)).transpose(0, 1),)
+
+    return batch_at
+
+
+def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Tensor]]) -> int:
+    """How many steps fit: a copy of the module is trained for some seconds, so that the run itself is untouched."""
+    trial = copy.deepcopy(module)
+    optimizer = torch.optim.AdamW(trial.parameters())
+    times: list[float] = []
+    began = time.monotonic()
+    while len(times) < 3 or (len(times) < 20 and time.monotonic() - began < 0.05 * seconds):
+        at = time.monotonic()
+        loss, _ = trial(*batch_at(len(times), torch.device("cpu")))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        times.append(time.monotonic() - at)
+    left = seconds - (time.monotonic() - began)
+    return max(1, int(0.97 * left / float(np.median(times[1:]))))
+
+
+def _health_checks(
+    data: Dataset, rows: Rows, spec: PreprocessSpec, encoder: Encoder, steps: int
+) -> Callable[[int], dict[str, float]]:
+    """RankMe and spread on a fixed sample of scans, some twenty times a run."""
+    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), HEALTH_SCANS)).astype(np.int64)]
+    every = max(10, steps // HEALTH_CHECKS // 10 * 10)
+
+    def check(done: int) -> dict[str, float]:
+        if done % every and done != steps:
+            return {}
+        embeddings = embed(encoder, data, sample, spec)
+        return {"rankme": round(rankme(embeddings), 2), "spread": round(spread(embeddings), 4)}
+
+    return check

@@ -1,0 +1,120 @@
+"""Random views of a batch of scans: one resampling for all geometry, then intensity, all on whole batches.
+
+The defaults keep the lesion in the picture and the patient's left on the left: no crop below 30 % of the
+area, no flip, no colour tricks (see Azizi 2021, arXiv 2101.05224, sec. 3.2, for what helps on medical scans).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from medtl.config import StrictModel
+
+
+class ViewsConfig(StrictModel):
+    """How strongly views differ from the scan; every range is drawn uniformly, each scan for itself."""
+
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    """Share of the scan's area that a view shows."""
+    crop_aspect: float = Field(default=1.2, ge=1.0)
+    """Width to height of the crop, at most this or its inverse."""
+    rotation_deg: float = Field(default=15.0, ge=0.0)
+    """Rotation by up to this many degrees either way."""
+    flip: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability of a left-right flip. Zero for chest films: the heart has a side."""
+    brightness: float = Field(default=0.15, ge=0.0)
+    """Added value up to this, on a scale where black is 0 and white is 1."""
+    contrast: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Contrast about the scan's mean changes by up to this share."""
+    gamma: float = Field(default=0.4, ge=0.0)
+    """Exponent between exp(-gamma) and exp(gamma)."""
+    blur_px: float = Field(default=1.0, ge=0.0)
+    """Standard deviation of a Gaussian blur, up to this many pixels; half the views stay sharp."""
+    noise: float = Field(default=0.05, ge=0.0)
+    """Standard deviation of added Gaussian noise, up to this; black is 0 and white is 1."""
+
+
+GENTLE = ViewsConfig(
+    crop_area=(0.7, 1.0), crop_aspect=1.1, rotation_deg=10.0, brightness=0.1, contrast=0.2, gamma=0.2, blur_px=0.0,
+    noise=0.02,
+)  # fmt: skip
+"""For fine-tuning: the label must stay true."""
+
+
+def random_views(images: Tensor, config: ViewsConfig, generator: torch.Generator) -> Tensor:
+    """One random view of each scan.
+
+    Args:
+        images: (B, C, H, W) in -1..1, black is -1.
+        generator: on the CPU, so that the numbers are the same on every device.
+
+    Returns:
+        (B, C, H, W) in -1..1, on the device of `images`.
+    """
+    batch = images.shape[0]
+
+    def draw(low: float, high: float) -> Tensor:  # (B, 1, 1, 1)
+        drawn = torch.rand(batch, generator=generator) * (high - low) + low
+        return drawn.to(images.device)[:, None, None, None]
+
+    views = _resample((images + 1) / 2, _affine(batch, config, generator).to(images.device))
+    if config.gamma:
+        views = views.clamp_(min=1e-4).pow_(draw(-config.gamma, config.gamma).exp_())
+    if config.contrast:
+        mean = views.mean(dim=(2, 3), keepdim=True)
+        views = (views - mean) * (1 + draw(-config.contrast, config.contrast)) + mean
+    if config.brightness:
+        views = views + draw(-config.brightness, config.brightness)
+    if config.blur_px:
+        views = _blur(views, draw(-config.blur_px, config.blur_px).clamp_(min=0.0).flatten())
+    if config.noise:
+        noise = torch.randn(views.shape, generator=generator).to(images.device)
+        views = views + noise * draw(0.0, config.noise)
+    return views.clamp_(0.0, 1.0).mul_(2).sub_(1)
+
+
+def _affine(batch: int, config: ViewsConfig, generator: torch.Generator) -> Tensor:
+    """Maps from view to scan in normalised coordinates (-1..1): crop, aspect, rotation and flip in one."""
+
+    def draw(low: float, high: float) -> Tensor:  # (B,)
+        return torch.rand(batch, generator=generator) * (high - low) + low
+
+    side = draw(*config.crop_area).sqrt()
+    stretch = draw(-math.log(config.crop_aspect), math.log(config.crop_aspect)).mul(0.5).exp()
+    wide, high = (side * stretch).clamp(max=1.0), (side / stretch).clamp(max=1.0)
+    angle = draw(-config.rotation_deg, config.rotation_deg).deg2rad()
+    mirror = 1 - 2 * (torch.rand(batch, generator=generator) < config.flip).float()
+    shift_x, shift_y = draw(-1, 1) * (1 - wide), draw(-1, 1) * (1 - high)
+    cos, sin = angle.cos(), angle.sin()
+    row_x = torch.stack([mirror * wide * cos, -high * sin, shift_x], dim=1)
+    row_y = torch.stack([mirror * wide * sin, high * cos, shift_y], dim=1)
+    return torch.stack([row_x, row_y], dim=1)  # (B, 2, 3)
+
+
+def _resample(images: Tensor, affine: Tensor) -> Tensor:
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _blur(images: Tensor, sigma_px: Tensor) -> Tensor:
+    """Gaussian blur with a standard deviation (B,) for each scan; only scans with one above 0.1 px are touched."""
+    touched = (sigma_px > 0.1).nonzero().flatten()
+    if len(touched) == 0:
+        return images
+    radius = max(1, math.ceil(2 * float(sigma_px.max())))
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernels = torch.exp(-0.5 * (offsets / sigma_px[touched, None]) ** 2)
+    kernels = kernels / kernels.sum(dim=1, keepdim=True)  # (T, K)
+    chosen = images[touched]
+    count, channels = chosen.shape[:2]
+    flat = chosen.reshape(1, count * channels, *chosen.shape[2:])
+    kernels = kernels.repeat_interleave(channels, dim=0)[:, None]  # (T*C, 1, K)
+    flat = F.pad(flat, [radius] * 4, mode="replicate")
+    flat = F.conv2d(flat, kernels[:, :, None, :], groups=count * channels)
+    flat = F.conv2d(flat, kernels[:, :, :, None], groups=count * channels)
+    blurred = images.clone()
+    blurred[touched] = flat.reshape(chosen.shape)
+    return blurred

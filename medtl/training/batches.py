@@ -1,0 +1,43 @@
+"""Which scans make up a batch, and which random numbers go with it, as functions of (seed, step) alone.
+
+Nothing is carried from step to step, so an interrupted run goes on exactly as it would have.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Rows = npt.NDArray[np.int64]
+
+
+def _seed(*identity: object) -> int:
+    digest = hashlib.sha256("/".join(map(str, identity)).encode()).digest()
+    return int.from_bytes(digest[:7], "little")
+
+
+def generator(*identity: object) -> torch.Generator:
+    """A torch generator whose numbers depend on `identity` only."""
+    return torch.Generator().manual_seed(_seed(*identity))
+
+
+def batch_rows(rows: Rows, *, step: int, batch_size: int, seed: int) -> Rows:
+    """The rows of one step: every epoch a new permutation, batches running on across epochs.
+
+    Args:
+        rows: (N,) the rows to draw from.
+        step: which batch, from 0.
+
+    Returns:
+        (batch_size,) rows. A batch larger than N holds rows more than once.
+    """
+    first = step * batch_size
+    wanted = np.arange(first, first + batch_size)
+    epochs = wanted // len(rows)
+    drawn = np.empty(batch_size, np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng(_seed("order", seed, int(epoch))).permutation(len(rows))
+        here = epochs == epoch
+        drawn[here] = rows[order[wanted[here] % len(rows)]]
+    return drawn

@@ -1,0 +1,72 @@
+"""Checkpoints in open formats: weights and optimizer state as safetensors, the rest as JSON. No pickles."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from medtl.errors import RunError
+from medtl.files import atomic_folder, read_json, write_json
+
+MARKER = "state.json"
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    modules: Mapping[str, nn.Module],
+    optimizer: Optimizer,
+    step: int,
+    identity: Mapping[str, Any],
+) -> None:
+    """Write everything that resuming needs, atomically.
+
+    Args:
+        modules: the trained network and what moves along with it (averaged weights, queues), by name.
+        step: how many steps are done.
+        identity: what must be equal for a later call to go on: config, dataset.
+    """
+    with atomic_folder(folder, marker=MARKER) as temporary:
+        for name, module in modules.items():
+            save_file({k: v.contiguous() for k, v in module.state_dict().items()}, temporary / f"{name}.safetensors")
+        state = optimizer.state_dict()["state"]
+        tensors = {f"{i}.{k}": torch.as_tensor(v) for i, values in state.items() for k, v in values.items()}
+        save_file(tensors, temporary / "optimizer.safetensors")
+        write_json(temporary / MARKER, {"step": step, "identity": dict(identity)})
+
+
+def load_checkpoint(
+    folder: Path, *, modules: Mapping[str, nn.Module], optimizer: Optimizer, identity: Mapping[str, Any]
+) -> int:
+    """Put a checkpoint back into the modules and the optimizer.
+
+    Returns:
+        How many steps were done.
+
+    Raises:
+        RunError: no checkpoint, a damaged one, or one of another config or dataset.
+    """
+    saved = read_json(folder / MARKER, error=RunError)
+    for key, value in identity.items():
+        found = saved["identity"].get(key)
+        if found != value:
+            raise RunError(
+                f"{folder}: the run was started with {key} {found}, now it is {value}; "
+                "resume with what it was started with, or start anew with another --out"
+            )
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(load_file(folder / f"{name}.safetensors"))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in load_file(folder / "optimizer.safetensors").items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = tensor
+    except (SafetensorError, OSError, RuntimeError) as problem:
+        raise RunError(f"{folder}: the checkpoint is damaged ({problem}); start anew with another --out") from None
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(saved["step"])

@@ -1,0 +1,150 @@
+"""The one training loop. It reads top to bottom; what varies comes in as arguments."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from medtl.errors import RunError
+from medtl.progress import progress, say
+from medtl.training.checkpoint import load_checkpoint, save_checkpoint
+
+CHECKPOINT_EVERY_S = 30.0
+METRICS_EVERY = 10
+
+BatchAt = Callable[[int, torch.device], tuple[Tensor, ...]]
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Ctrl-C or SIGTERM: the work is saved; the message says how to go on."""
+
+
+def train(
+    *,
+    title: str,
+    module: nn.Module,
+    optimizer: Optimizer,
+    batch_at: BatchAt,
+    rate_at: Callable[[float], float],
+    steps: int,
+    batch_size: int,
+    folder: Path,
+    identity: Mapping[str, Any],
+    resume: bool,
+    averaged: AveragedModel | None = None,
+    after_step: Callable[[int], dict[str, float]] | None = None,
+) -> None:
+    """Train `module` for `steps` steps, leaving `metrics.jsonl` and `checkpoint/` in `folder`.
+
+    Args:
+        title: what the progress line calls the work.
+        module: takes a batch, returns the loss and figures to log; holds everything that is trained.
+        batch_at: from the step's number and the device to the module's arguments.
+        rate_at: from the share of steps done to a factor of each parameter group's learning rate.
+        batch_size: scans a step, for images per second.
+        identity: what must not change between the call that started the run and the one that resumes it.
+        resume: go on from `folder/checkpoint` where there is one.
+        averaged: running average of the module's weights, updated after every step.
+        after_step: called with the number of steps done; may return more figures to log.
+
+    Raises:
+        RunError: the loss is not finite; the last checkpoint before it is kept.
+        Stopped: the user interrupted; everything is saved.
+    """
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator="auto", devices=1)
+    wrapped, wrapped_optimizer = fabric.setup(module, optimizer)
+    kept = {"module": module} | ({"averaged": averaged} if averaged is not None else {})
+    top_rates = [group["lr"] for group in optimizer.param_groups]
+    checkpoint, metrics = folder / "checkpoint", folder / "metrics.jsonl"
+    first = 0
+    if resume and checkpoint.is_dir():
+        first = load_checkpoint(checkpoint, modules=kept, optimizer=optimizer, identity=identity)
+        say(f"{title}: going on after step {first:,} of {steps:,}")
+    _cut_metrics(metrics, after=first)
+
+    def save(done: int) -> None:
+        save_checkpoint(checkpoint, modules=kept, optimizer=optimizer, step=done, identity=identity)
+
+    began = saved_at = time.monotonic()
+    with (
+        progress(title, steps, unit="steps", start=first) as update,
+        metrics.open("a", encoding="utf-8") as log,
+        _interruptible() as interrupted,
+    ):
+        for step in range(first, steps):
+            factor = rate_at(step / steps)
+            for group, top in zip(optimizer.param_groups, top_rates, strict=True):
+                group["lr"] = top * factor
+            loss, figures = wrapped(*batch_at(step, fabric.device))
+            if not math.isfinite(value := loss.item()):
+                raise RunError(
+                    f"{folder}: the loss became {value} at step {step:,}; the checkpoint before it is kept. "
+                    "Start anew with a lower --set lr=, and look for blank scans in the dataset's report"
+                )
+            wrapped_optimizer.zero_grad()
+            fabric.backward(loss)
+            wrapped_optimizer.step()
+            if averaged is not None:
+                averaged.update_parameters(module)
+            done = step + 1
+            figures = {"loss": value} | figures | (after_step(done) if after_step else {})
+            speed = (done - first) * batch_size / (time.monotonic() - began)
+            if done % METRICS_EVERY == 0 or done == steps:
+                line = {"step": done, "lr": optimizer.param_groups[0]["lr"], "images_per_s": round(speed, 1)}
+                log.write(json.dumps(line | figures) + "\n")
+                log.flush()
+            update(done, loss=f"{value:.3f}", **{"images/s": f"{speed:.0f}"})
+            if interrupted.is_set() and done < steps:
+                save(done)
+                raise Stopped(f"{title}: stopped at step {done:,} of {steps:,}; saved in {folder}")
+            if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+                save(done)
+                saved_at = time.monotonic()
+    save(steps)
+
+
+def _cut_metrics(path: Path, *, after: int) -> None:
+    """Drop the lines that a resumed run will write again, and a last line cut short by a kill."""
+    kept: list[str] = []
+    if path.is_file() and after:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= after:
+                    kept.append(line)
+            except ValueError:
+                break
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into a flag, so that a step is finished before saving; twice stops at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        flag.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,45 @@
+"""The folder that a run works in: its complete config, and whether it may start, go on, or is done."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from medtl.config import StrictModel, build, dump
+from medtl.errors import RunError
+from medtl.files import atomic_file
+
+CONFIG = "config.yaml"
+Config = TypeVar("Config", bound=StrictModel)
+
+
+def open_run(folder: Path, config: Config, *, resume: bool, finished: str) -> Config:
+    """Make the folder ready to work in and return the config to work with.
+
+    Args:
+        folder: the run's folder.
+        config: what this call asks for; on resuming, what the run was started with counts instead.
+        finished: the file that is there once the run is done.
+
+    Raises:
+        RunError: the folder holds a run and `resume` is not set, or the other way round, or other files.
+    """
+    exists = (folder / CONFIG).is_file()
+    if exists and not resume:
+        state = "a finished run" if (folder / finished).is_file() else "a run that did not finish"
+        raise RunError(f"{folder}: holds {state}; add --resume to go on with it, or choose another --out")
+    if resume and not exists:
+        raise RunError(f"{folder}: holds no run to resume; leave --resume out to start one")
+    if exists:
+        found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        return build(type(config), found, source=str(folder / CONFIG))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder}: holds other files; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return config
+
+
+def save_config(folder: Path, config: StrictModel) -> None:
+    """Write the resolved config; from then on the folder holds a run."""
+    with atomic_file(folder / CONFIG) as temporary:
+        temporary.write_text(dump(config), encoding="utf-8")

