@@ -11,12 +11,14 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "demo": "medtl.demonstration",
     "evaluate": "medtl.inference.evaluate",
+    "export_labels": "medtl.review.export",
     "finetune": "medtl.finetuning.finetune",
     "ingest": "medtl.data.dataset",
     "load": "medtl.inference.runtime",
     "open_dataset": "medtl.data.dataset",
     "pretrain": "medtl.pretraining.pretrain",
     "score": "medtl.inference.score",
+    "serve": "app.server",
 }
 __all__ = sorted(_PUBLIC)
 

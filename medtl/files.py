@@ -76,9 +76,7 @@ def check_replaceable(path: Path, *, marker: str) -> None:
     if not path.is_dir():
         raise MedtlError(f"{path}: is a file; --out needs the name of a folder")
     if any(path.iterdir()) and not (path / marker).is_file():
-        raise MedtlError(
-            f"{path}: holds other files and no {marker}; medtl would overwrite them. Choose another --out"
-        )
+        raise MedtlError(f"{path}: holds other files and no {marker}; medtl would overwrite them. Choose another --out")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

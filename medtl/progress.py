@@ -32,9 +32,7 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-        bar = Progress(
-            BarColumn(bar_width=24), TextColumn("{task.description}"), console=Console(stderr=True)
-        )
+        bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), console=Console(stderr=True))
         with bar:
             task: TaskID = bar.add_task(title, total=total, completed=start)
 

@@ -1,0 +1,34 @@
+# Two commands: `make demo` shows the whole story, `make test` runs the tests.
+# Each sets up .venv first where it is missing or older than the lock file; after that both work offline.
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+OUT ?= $(shell if [ -w . ]; then echo medtl-demo; else echo "$${TMPDIR:-/tmp}/medtl-demo-$$(id -un)"; fi)
+INSTALLED = $(VENV)/installed
+
+.PHONY: demo test check clean
+
+demo: $(INSTALLED)
+	@$(VENV)/bin/medtl demo --out "$(OUT)"
+
+test: $(INSTALLED)
+	@echo "medtl: running the tests"
+	@$(VENV)/bin/python -m pytest -q $(TESTS)
+
+check: $(INSTALLED)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "medtl: needs Python 3.11 or newer; install it, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "medtl: setting up $(VENV) (once; downloads the packages of requirements.lock)"
+	@"$(PYTHON)" -m venv "$(VENV)" || \
+		{ echo "medtl: Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) medtl-demo
