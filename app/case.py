@@ -1,0 +1,85 @@
+"""The case on the screen: one scan, what the detector says about it, and its heatmaps. Lives in memory only."""
+
+import contextlib
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medtl.errors import ReviewError
+from medtl.inference.runtime import Detector, Prediction
+from medtl.review.store import Verdict
+
+Heat = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A scored scan in one browser session.
+
+    Args:
+        name: the file's name as it was uploaded.
+        prediction: the scan and its scores.
+        token: tells this showing from every other one, also of the same file.
+        heats: heatmaps that were already made, by finding.
+    """
+
+    name: str
+    prediction: Prediction
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    heats: dict[str, Heat] = field(default_factory=dict)
+
+    def heat(self, detector: Detector, finding: str) -> Heat:
+        """The heatmap (H, W) of a finding; made once."""
+        if finding not in self.heats:
+            self.heats[finding] = detector.explain(self.prediction.scan, finding)
+        return self.heats[finding]
+
+    def leading(self) -> str:
+        """The finding to look at first: the most probable, those above their operating point before the others."""
+        return max(self.prediction.scores, key=lambda score: (score.decision == "positive", score.probability)).finding
+
+    def verdicts(self, said: dict[str, str | None], *, note: str, reader: str) -> list[Verdict]:
+        """What the reader chose, ready for the store.
+
+        Args:
+            said: by finding, "agree", "disagree", "unsure" or None.
+
+        Raises:
+            ReviewError: nothing was chosen, the reader has no name, or a text is too long.
+        """
+        if not any(said.values()):
+            raise ReviewError("choose agree, disagree or unsure for at least one finding first")
+        if not reader.strip():
+            raise ReviewError("enter the reader's name first")
+        scan = self.prediction.scan
+        return [
+            Verdict(
+                scan_id=scan.scan_id,
+                sha256=scan.sha256,
+                source_name=self.name,
+                finding=score.finding,
+                probability=score.probability,
+                threshold=score.threshold,
+                decision=score.decision,
+                verdict=choice,
+                note=note.strip(),
+                reader=reader.strip(),
+                bundle_id=self.prediction.bundle_id,
+            )
+            for score in self.prediction.scores
+            if (choice := said[score.finding])
+        ]
+
+
+def take(upload: str) -> tuple[str, bytes]:
+    """The name and the bytes of an upload; the file and its folder are gone when this returns."""
+    path = Path(upload)
+    try:
+        return path.name, path.read_bytes()
+    finally:
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another upload of the same bytes may be arriving
+            path.parent.rmdir()

@@ -1,0 +1,233 @@
+"""The page: its layout, and what happens when a reader does something.
+
+Everything that reads or draws the case runs in one queue, one event at a time, so that two readers do not fight over
+the processor and a late answer about one scan can never land beside another.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app import panels
+from app.case import Case, take
+from app.render import WINDOWS, heat_png, scan_png
+from medtl.data.sources import read_bytes
+from medtl.errors import ReviewError, ScanError
+from medtl.inference.runtime import Detector
+from medtl.review.store import LONGEST, VERDICTS, ReviewStore
+
+log = logging.getLogger("medtl.page")
+
+HOURS_8 = 8 * 3600
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "case", "concurrency_limit": 1}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# The slider moves the heatmap in the browser, without asking the server.
+HEAD = """<meta name="referrer" content="no-referrer"><script>
+document.addEventListener("input", (event) => {
+  if (event.target.id !== "opacity") return;
+  document.documentElement.style.setProperty("--heat", event.target.value / 100);
+  document.getElementById("opacity-shown").textContent = event.target.value + " %";
+});
+</script>"""
+THEME_CSS = Path(__file__).with_name("theme.css")
+
+
+class Page:
+    """The Gradio page of one detector and one review store.
+
+    `blocks` is what is launched. Attributes ending in nothing else are the components, named by what they show.
+    """
+
+    def __init__(self, detector: Detector, store: ReviewStore) -> None:
+        self.detector, self.store, self.bundle = detector, store, detector.bundle
+        with gr.Blocks(title="medtl review", analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as blocks:
+            self._layout()
+            self._events()
+        self.blocks = blocks
+
+    def _layout(self) -> None:
+        findings = list(self.bundle.findings)
+        self.case = gr.State(None, time_to_live=HOURS_8)
+        self.token = gr.Textbox("", visible="hidden", elem_id="token")
+        with gr.Row(elem_id="top"):
+            gr.HTML("<h1>medtl review</h1>", elem_id="title")
+            self.upload = gr.UploadButton("Open scan", variant="primary", size="sm", elem_id="upload")
+            self.status = gr.HTML(panels.status("No scan open"), elem_id="status")
+        with gr.Row(elem_id="main"):
+            with gr.Column(elem_id="left"):
+                with gr.Row(elem_id="tools"):
+                    self.finding = gr.Dropdown(
+                        [(panels.words(name), name) for name in findings],
+                        value=findings[0],
+                        label="Heatmap for",
+                        filterable=False,
+                        elem_id="finding",
+                    )
+                    gr.HTML(panels.SLIDER, elem_id="slider")
+                    self.window = gr.Dropdown(
+                        list(WINDOWS), value="As read", label="Window", filterable=False, elem_id="window"
+                    )
+                    self.invert = gr.Checkbox(False, label="Invert", elem_id="invert")
+                with gr.Group(elem_id="viewer"):
+                    self.scan = gr.HTML(panels.EMPTY, elem_id="scan")
+                    self.heat = gr.HTML("", elem_id="heat")
+                self.caption = gr.HTML(panels.caption(""), elem_id="caption")
+            with gr.Column(elem_id="right"):
+                self.rows, self.choices = [], []
+                for name in findings:
+                    self.rows.append(gr.HTML(self._row(name), elem_classes="row"))
+                    self.choices.append(
+                        gr.Radio(
+                            [(word.capitalize(), word) for word in VERDICTS],
+                            show_label=False,
+                            label=f"Verdict on {panels.words(name)}",
+                            container=False,
+                            elem_classes="choice",
+                        )
+                    )
+                with gr.Group(elem_id="verdict"):
+                    self.note = gr.Textbox(
+                        label="Note", lines=2, max_lines=2, max_length=LONGEST, elem_id="note", placeholder="Optional"
+                    )
+                    with gr.Row(elem_id="sign"):
+                        self.reader = gr.Textbox(label="Reader", max_length=LONGEST // 10, elem_id="reader")
+                        self.save = gr.Button("Save verdict", variant="primary", interactive=False, elem_id="save")
+                    self.saved = gr.HTML("", elem_id="saved")
+                self.header = gr.HTML(panels.header(None), elem_id="header")
+        gr.HTML(panels.footer(self.bundle), elem_id="footer")
+
+    def _events(self) -> None:
+        self.upload.upload(
+            self.open,
+            [self.upload, self.window, self.invert],
+            [
+                *(self.case, self.token, self.status, self.scan, self.heat, self.caption, self.finding, self.header),
+                *(self.note, self.save, self.saved, *self.rows, *self.choices),
+            ],
+            trigger_mode="multiple",
+            **ONE_AT_A_TIME,
+            **QUIET,
+        )
+        self.finding.input(
+            self.explain,
+            [self.case, self.finding],
+            [self.heat, self.caption],
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **QUIET,
+        )
+        for control in (self.window, self.invert):
+            control.input(
+                self.redraw,
+                [self.case, self.window, self.invert],
+                self.scan,
+                trigger_mode="always_last",
+                **ONE_AT_A_TIME,
+                **QUIET,
+            )
+        self.save.click(
+            self.keep,
+            [self.case, self.token, self.note, self.reader, *self.choices],
+            self.saved,
+            concurrency_id="store",
+            concurrency_limit=1,
+            **QUIET,
+        )
+        # What was saved is no longer what is chosen.
+        for control in (*self.choices, self.note):
+            control.input(None, None, self.saved, js="() => ''", **QUIET)
+
+    def _row(self, finding: str) -> str:
+        return panels.finding_row(finding, self.bundle.thresholds[finding], None)
+
+    def _cleared(self, text: str, *, busy: bool) -> dict[Any, Any]:
+        """The page with no case on it; the reader's name stays."""
+        return {
+            self.case: None,
+            self.token: "",
+            self.status: panels.status(text, busy=busy),
+            self.heat: "",
+            self.caption: panels.caption(""),
+            self.header: panels.header(None),
+            self.note: "",
+            self.save: gr.update(interactive=False),
+            self.saved: "",
+            **{row: self._row(name) for row, name in zip(self.rows, self.bundle.findings, strict=True)},
+            **dict.fromkeys(self.choices),
+        }
+
+    def open(self, upload: str | None, window: str, invert: bool) -> Iterator[dict[Any, Any]]:
+        """Read, show and score an upload."""
+        if upload is None:
+            return
+        name, data = take(upload)
+        yield self._cleared(f"Reading {name}", busy=True) | {self.scan: ""}
+        try:
+            scan = read_bytes(data, name=name)
+            del data
+            yield {
+                self.scan: self._drawn(scan_png(scan.pixels, window=window, invert=invert, spacing_mm=scan.spacing_mm)),
+                self.header: panels.header(scan),
+                self.status: panels.status(f"Scoring {name}", busy=True),
+            }
+            case = Case(name=name, prediction=self.detector.predict(scan))
+            heat, caption = self.explain(case, case.leading())
+        except ScanError as problem:
+            yield self._cleared("Refused", busy=False) | {self.scan: panels.refusal(problem, name)}
+            return
+        except Exception:
+            log.exception("an upload could not be scored")
+            problem = ScanError("internal", name, "medtl failed on this file; the server's log says where")
+            yield self._cleared("Failed", busy=False) | {self.scan: panels.refusal(problem, name)}
+            return
+        yield {
+            self.case: case,
+            self.token: case.token,
+            self.status: panels.status(name),
+            self.heat: heat,
+            self.caption: caption,
+            self.finding: case.leading(),
+            self.save: gr.update(interactive=True),
+            **{
+                row: panels.finding_row(score.finding, score.threshold, score)
+                for row, score in zip(self.rows, case.prediction.scores, strict=True)
+            },
+        }
+
+    def explain(self, case: Case | None, finding: str) -> tuple[str, str]:
+        """The heatmap of a finding and the line that says what it shows."""
+        if case is None:
+            return "", panels.caption("")
+        heat = case.heat(self.detector, finding)
+        if not heat.any():
+            return "", panels.caption(f"Nothing in this scan speaks for {panels.words(finding)}: no heatmap.")
+        png = heat_png(heat, spacing_mm=case.prediction.scan.spacing_mm)
+        said = f"Grad-CAM: brighter is where the detector looked for {panels.words(finding)}. It is no outline of a lesion."
+        return panels.layer(png, kind="heat", alt=f"Heatmap for {panels.words(finding)}"), panels.caption(said)
+
+    def redraw(self, case: Case | None, window: str, invert: bool) -> Any:
+        """The scan in another window."""
+        if case is None:
+            return gr.skip()
+        scan = case.prediction.scan
+        return self._drawn(scan_png(scan.pixels, window=window, invert=invert, spacing_mm=scan.spacing_mm))
+
+    def keep(self, case: Case | None, token: str, note: str, reader: str, *choices: str | None) -> str:
+        """Store the verdicts; says "saved" only of what is on disk."""
+        if case is None or case.token != token:
+            return panels.saved("Not saved: another scan was opened meanwhile. Look again and choose.", good=False)
+        try:
+            said = dict(zip(self.bundle.findings, choices, strict=True))
+            ids = self.store.save(case.verdicts(said, note=note or "", reader=reader or ""))
+        except ReviewError as problem:
+            return panels.saved(f"Not saved: {problem}", good=False)
+        numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
+        return panels.saved(f"Saved at {datetime.now():%H:%M:%S} ({numbers})", good=True)
+
+    @staticmethod
+    def _drawn(png: bytes) -> str:
+        return panels.layer(png, kind="scan", alt="The scan")
