@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
@@ -87,7 +87,7 @@ def save_encoder(folder: Path, encoder: Encoder, *, spec: PreprocessSpec, about:
     """Write `encoder.safetensors`, then `encoder.json`; the latter says that the former is complete."""
     weights = {key: value.contiguous() for key, value in encoder.net.state_dict().items()}
     with atomic_file(folder / "encoder.safetensors") as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(save(weights))
     content = {
         "network": encoder.name,
         "input_px": encoder.input_px,

@@ -23,7 +23,8 @@ def fit_head(head: nn.Linear, embeddings: Tensor, labels: npt.NDArray[np.float32
         exclusive: one softmax regression in place of a logistic one for each finding.
     """
     x = embeddings.double().numpy()
-    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    deviation = np.maximum(deviation, 0.1 * deviation.mean() + 1e-6)  # nearly dead dimensions are not blown up
     x = (x - mean) / deviation
 
     def regress(rows: npt.NDArray[np.bool_], y: npt.NDArray[np.int64]) -> LogisticRegression:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from medtl import __version__
@@ -91,9 +91,9 @@ def write_bundle(
     """
     with atomic_folder(folder, marker=MARKER) as temporary:
         weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
-        save_file(weights, temporary / "model.safetensors")
+        (temporary / "model.safetensors").write_bytes(save(weights))
         reference = {"embeddings": embeddings.half().contiguous(), "labels": labels.float().contiguous()}
-        save_file(reference, temporary / "reference.safetensors", {"scan_ids": json.dumps(scan_ids)})
+        (temporary / "reference.safetensors").write_bytes(save(reference, {"scan_ids": json.dumps(scan_ids)}))
         settings = asdict(bundle) | {"spec": bundle.spec.model_dump(mode="json")}
         digest = hashlib.sha256((temporary / "model.safetensors").read_bytes())
         digest.update(json.dumps({k: v for k, v in settings.items() if k != "bundle_id"}, sort_keys=True).encode())

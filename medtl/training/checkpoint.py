@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,10 +33,13 @@ def save_checkpoint(
     """
     with atomic_folder(folder, marker=MARKER) as temporary:
         for name, module in modules.items():
-            save_file({k: v.contiguous() for k, v in module.state_dict().items()}, temporary / f"{name}.safetensors")
+            weights = {key: value.contiguous() for key, value in module.state_dict().items()}
+            (temporary / f"{name}.safetensors").write_bytes(save(weights))
         state = optimizer.state_dict()["state"]
-        tensors = {f"{i}.{k}": torch.as_tensor(v) for i, values in state.items() for k, v in values.items()}
-        save_file(tensors, temporary / "optimizer.safetensors")
+        tensors = {
+            f"{i}.{k}": torch.as_tensor(v).contiguous() for i, values in state.items() for k, v in values.items()
+        }
+        (temporary / "optimizer.safetensors").write_bytes(save(tensors))
         write_json(temporary / MARKER, {"step": step, "identity": dict(identity)})
 
 

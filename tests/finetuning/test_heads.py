@@ -1,0 +1,45 @@
+"""The fitted head against scikit-learn's own probabilities."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from medtl.finetuning.heads import PENALTY_C, fit_head
+
+
+def embeddings(n: int = 60) -> torch.Tensor:
+    scale = torch.tensor([1.0, 3.0, 0.7, 5.0])
+    return torch.randn(n, 4, generator=torch.Generator().manual_seed(0)) * scale + 3
+
+
+def test_equals_logistic_regression_on_standardised_embeddings() -> None:
+    x = embeddings()
+    y = ((x[:, 0] > 3).float() + (torch.arange(60) % 7 == 0).float() > 0.5).float()
+    labels = torch.stack([y, 1 - y], dim=1).numpy()
+    labels[:10, 1] = np.nan
+    head = nn.Linear(4, 2)
+    fit_head(head, x, labels, exclusive=False)
+    scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
+    for i in range(2):
+        known = ~np.isnan(labels[:, i])
+        reference = LogisticRegression(C=PENALTY_C, max_iter=1000).fit(scaled[known], labels[known, i])
+        expected = reference.predict_proba(scaled)[:, 1]
+        with torch.no_grad():
+            found = head(x).sigmoid()[:, i].numpy()
+        assert found == pytest.approx(expected, abs=1e-4)  # float32 weights on badly scaled columns
+
+
+def test_exclusive_findings_get_one_softmax_regression() -> None:
+    x = embeddings(90)
+    classes = np.arange(90) % 3
+    x[:, 0] += torch.from_numpy(classes * 2.0)
+    head = nn.Linear(4, 3)
+    fit_head(head, x, np.eye(3, dtype=np.float32)[classes], exclusive=True)
+    with torch.no_grad():
+        predicted = head(x).argmax(dim=1).numpy()
+    reference = LogisticRegression(C=PENALTY_C, max_iter=1000)
+    scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
+    assert (predicted == reference.fit(scaled, classes).predict(scaled)).all()
