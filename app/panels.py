@@ -11,8 +11,8 @@ from medtl.inference.runtime import FindingScore
 EMPTY = '<div class="empty"><p>Open a scan to begin.</p><p class="quiet">DICOM, PNG, JPEG, TIFF or NIfTI</p></div>'
 SLIDER = (
     '<label class="slider" for="opacity">Heatmap opacity'
-    '<input type="range" id="opacity" min="0" max="100" value="45" aria-label="Heatmap opacity in percent">'
-    '<output id="opacity-shown">45 %</output></label>'
+    '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
+    '<output id="opacity-shown">40 %</output></label>'
 )
 
 
@@ -37,7 +37,7 @@ def finding_row(finding: str, threshold: float, score: FindingScore | None) -> s
         side = score.decision
         number = percent(score.probability)
         fill = f'<span class="fill" style="width:{100 * score.probability:.1f}%"></span>'
-        said = f"{'above' if side == 'positive' else 'below'} the operating point ({percent(threshold)})"
+        said = f"{side}: {'above' if side == 'positive' else 'below'} the operating point ({percent(threshold)})"
     return (
         f'<div class="finding {escape(side)}"><div class="line"><span class="name">{escape(words(finding))}</span>'
         f'<span class="number">{number}</span></div>'
@@ -63,7 +63,7 @@ def header(scan: Scan | None) -> str:
     maker = " ".join(part for part in (known.manufacturer, known.scanner) if part)
     spacing = " × ".join(f"{mm:.3g}" for mm in scan.spacing_mm) + " mm" if scan.spacing_mm else None
     rows = {
-        "Patient": "name and ids hidden",
+        "Patient": "hidden",
         "Age, sex": ", ".join(part for part in (age(known.age_years), known.sex) if part),
         "Modality": known.modality,
         "View": known.view,
@@ -87,11 +87,11 @@ def age(years: float | None) -> str | None:
     return f"{years:.0f} years" if years >= 2 else f"{12 * years:.0f} months"
 
 
-def refusal(problem: ScanError, name: str) -> str:
+def refusal(problem: ScanError) -> str:
     """Why a file was not shown."""
     return (
         '<div class="refusal" role="alert"><h2>This file was refused</h2>'
-        f'<p class="file">{escape(name)}</p><p>{escape(problem.message)}</p>'
+        f'<p class="file">{escape(problem.path)}</p><p>{escape(problem.message)}</p>'
         f'<p class="quiet">Reason: {escape(problem.code)}. Nothing was scored and nothing was kept.</p></div>'
     )
 

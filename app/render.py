@@ -14,6 +14,8 @@ SHOWN_PX = 2048
 """The longer side that is sent to the browser at most: more than a 1920 x 1080 screen can show."""
 HEAT_PX = 512
 """The longer side of the heatmap, which is smooth."""
+COLD = 0.2
+"""Below this the heatmap is transparent."""
 
 
 def _percentiles(low: float, high: float) -> Callable[[Pixels], tuple[float, float]]:
@@ -64,7 +66,7 @@ def heat_png(heat: Pixels, *, spacing_mm: tuple[float, float] | None = None) -> 
     size = shown_size((heat.shape[0], heat.shape[1]), spacing_mm, longest=HEAT_PX)
     values = np.clip(_resized(heat, size), 0, 1)
     colours = _colours()[(values * 255).astype(np.uint8)]  # (h, w, 3)
-    alpha = np.clip(values * 1.25 * 255, 0, 255).astype(np.uint8)
+    alpha = (np.clip((values - COLD) / (1 - COLD), 0, 1) ** 0.7 * 255).astype(np.uint8)
     return _png(Image.fromarray(np.dstack([colours, alpha])))
 
 
@@ -91,8 +93,9 @@ def _png(image: Image.Image) -> bytes:
 
 @cache
 def _colours() -> npt.NDArray[np.uint8]:
-    # Inferno grows evenly in brightness, so a colour-blind reader sees the same order.
+    # Inferno grows evenly in brightness, so a colour-blind reader sees the same order. Without its pale end, which
+    # would look like bone.
     from matplotlib import colormaps
 
-    table = np.asarray(colormaps["inferno"](np.linspace(0.25, 1.0, 256)))
+    table = np.asarray(colormaps["inferno"](np.linspace(0.3, 0.82, 256)))
     return (table[:, :3] * 255).astype(np.uint8)

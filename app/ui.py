@@ -39,7 +39,7 @@ THEME_CSS = Path(__file__).with_name("theme.css")
 class Page:
     """The Gradio page of one detector and one review store.
 
-    `blocks` is what is launched. Attributes ending in nothing else are the components, named by what they show.
+    `blocks` is what is launched; the other attributes are its components, named by what they show.
     """
 
     def __init__(self, detector: Detector, store: ReviewStore) -> None:
@@ -72,14 +72,14 @@ class Page:
                         list(WINDOWS), value="As read", label="Window", filterable=False, elem_id="window"
                     )
                     self.invert = gr.Checkbox(False, label="Invert", elem_id="invert")
-                with gr.Group(elem_id="viewer"):
+                with gr.Column(elem_id="viewer"):
                     self.scan = gr.HTML(panels.EMPTY, elem_id="scan")
                     self.heat = gr.HTML("", elem_id="heat")
                 self.caption = gr.HTML(panels.caption(""), elem_id="caption")
             with gr.Column(elem_id="right"):
                 self.rows, self.choices = [], []
                 for name in findings:
-                    self.rows.append(gr.HTML(self._row(name), elem_classes="row"))
+                    self.rows.append(gr.HTML(self._row(name), elem_classes="score"))
                     self.choices.append(
                         gr.Radio(
                             [(word.capitalize(), word) for word in VERDICTS],
@@ -89,7 +89,7 @@ class Page:
                             elem_classes="choice",
                         )
                     )
-                with gr.Group(elem_id="verdict"):
+                with gr.Column(elem_id="verdict"):
                     self.note = gr.Textbox(
                         label="Note", lines=2, max_lines=2, max_length=LONGEST, elem_id="note", placeholder="Optional"
                     )
@@ -160,6 +160,9 @@ class Page:
             **dict.fromkeys(self.choices),
         }
 
+    def _refused(self, problem: ScanError) -> dict[Any, Any]:
+        return self._cleared("No scan open", busy=False) | {self.scan: panels.refusal(problem)}
+
     def open(self, upload: str | None, window: str, invert: bool) -> Iterator[dict[Any, Any]]:
         """Read, show and score an upload."""
         if upload is None:
@@ -177,12 +180,11 @@ class Page:
             case = Case(name=name, prediction=self.detector.predict(scan))
             heat, caption = self.explain(case, case.leading())
         except ScanError as problem:
-            yield self._cleared("Refused", busy=False) | {self.scan: panels.refusal(problem, name)}
+            yield self._refused(problem)
             return
         except Exception:
             log.exception("an upload could not be scored")
-            problem = ScanError("internal", name, "medtl failed on this file; the server's log says where")
-            yield self._cleared("Failed", busy=False) | {self.scan: panels.refusal(problem, name)}
+            yield self._refused(ScanError("internal", name, "medtl failed on this file; the server's log says where"))
             return
         yield {
             self.case: case,
@@ -202,12 +204,12 @@ class Page:
         """The heatmap of a finding and the line that says what it shows."""
         if case is None:
             return "", panels.caption("")
-        heat = case.heat(self.detector, finding)
+        heat, plain = case.heat(self.detector, finding), finding.replace("_", " ")
         if not heat.any():
-            return "", panels.caption(f"Nothing in this scan speaks for {panels.words(finding)}: no heatmap.")
+            return "", panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")
         png = heat_png(heat, spacing_mm=case.prediction.scan.spacing_mm)
-        said = f"Grad-CAM: brighter is where the detector looked for {panels.words(finding)}. It is no outline of a lesion."
-        return panels.layer(png, kind="heat", alt=f"Heatmap for {panels.words(finding)}"), panels.caption(said)
+        said = f"Grad-CAM: brighter is where the detector looked for {plain}. It does not outline a lesion."
+        return panels.layer(png, kind="heat", alt=f"Heatmap for {plain}"), panels.caption(said)
 
     def redraw(self, case: Case | None, window: str, invert: bool) -> Any:
         """The scan in another window."""

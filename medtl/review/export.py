@@ -40,7 +40,7 @@ def export_labels(db: str | Path, out: str | Path) -> int:
     for verdict in verdicts:  # oldest first, so the latest wins
         scans.setdefault(verdict.scan_id, {})[verdict.finding] = _label(verdict)
     with atomic_file(Path(out)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["scan_id", *findings], restval="")
+        writer = csv.DictWriter(file, ["scan_id", *findings], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows({"scan_id": scan_id} | labels for scan_id, labels in scans.items())
     known = sum(label != "" for labels in scans.values() for label in labels.values())
