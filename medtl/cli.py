@@ -59,9 +59,11 @@ def ingest(
 def pretrain(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="How to learn without labels.")] = "simclr",
-    from_: Annotated[str, typer.Option("--from", help="random, imagenet, or the folder of an earlier run.")] = "random",
-    minutes: Annotated[float, typer.Option(help="How long to train.")] = 10.0,
+    method: Annotated[str | None, typer.Option(help="How to learn without labels [default: simclr]")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="random, imagenet, or the folder of an earlier run [default: random]")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
@@ -77,7 +79,9 @@ def finetune(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
     labels: Labels = None,
-    encoder: Annotated[str, typer.Option(help="random, imagenet, or the folder of a pretraining run.")] = "random",
+    encoder: Annotated[
+        str | None, typer.Option(help="random, imagenet, or the folder of a pretraining run [default: random]")
+    ] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006

@@ -33,16 +33,26 @@ def build(model: type[Model], values: Mapping[str, Any], *, source: str = "") ->
         ConfigError: one line that names the key, what was found and what to do.
     """
     prefix = f"{source}: " if source else ""
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{prefix}unknown key '{key}'{closest(key, known)}")
     try:
         return model(**values)
     except ValidationError as problem:
         first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or model.__name__
+        *parents, key = [str(part) for part in first["loc"]] or [model.__name__]
+        where = ".".join([*parents, key])
+        if first["type"] == "extra_forbidden":
+            known = [field.alias or name for name, field in _inner(model, parents).model_fields.items()]
+            raise ConfigError(f"{prefix}unknown key '{where}'{closest(key, known)}") from None
         raise ConfigError(f"{prefix}{where}: {first['msg']} (found {first['input']!r})") from None
+
+
+def _inner(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """The model of a nested key."""
+    for key in path:
+        annotation = model.model_fields[key].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return model
 
 
 def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **values: Any) -> Model:
@@ -50,13 +60,14 @@ def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **va
 
     Args:
         file: a YAML file with a mapping, or None.
-        settings: strings `key=value`; the value is read as YAML, so `true`, `3` and `1e-3` have their types.
+        settings: strings `key=value` or `outer.key=value`; the value is read as YAML, so `true` and `3` have their
+            types.
         values: what the command's own options say; None means "not said".
     """
     merged: dict[str, Any] = {}
     if file is not None:
         try:
-            merged |= yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            merged |= _numbers(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such file") from None
         except (yaml.YAMLError, TypeError, ValueError) as problem:
@@ -65,13 +76,22 @@ def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **va
         key, found, value = setting.partition("=")
         if not found:
             raise ConfigError(f"--set {setting}: expected key=value, such as --set batch_size=64")
-        merged[key.strip()] = _number(yaml.safe_load(value))
+        *outer, last = key.strip().split(".")
+        inner = merged
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        try:
+            inner[last] = _numbers(yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {setting}: the value is not YAML") from None
     merged |= {key: value for key, value in values.items() if value is not None}
     return build(model, merged, source=str(file or ""))
 
 
-def _number(value: Any) -> Any:
+def _numbers(value: Any) -> Any:
     """YAML 1.1 reads `1e-3` as a string; people mean the number."""
+    if isinstance(value, dict):
+        return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, str):
         try:
             return float(value)

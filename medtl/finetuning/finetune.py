@@ -62,7 +62,7 @@ def finetune(
     *,
     out: str | Path,
     labels: str | Path | None = None,
-    encoder: str | Path = "random",
+    encoder: str | Path | None = None,
     resume: bool = False,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
@@ -76,7 +76,7 @@ def finetune(
         dataset: the folder that `ingest` left.
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
         labels: a labels file; None takes the one in the dataset.
-        encoder: "random", "imagenet", or the folder of a pretraining run.
+        encoder: "random", "imagenet", or the folder of a pretraining run; None takes the config's, "random" by default.
         resume: go on with an interrupted run.
         config: a YAML file with any of the keys of `FinetuneConfig`.
         settings: strings `key=value`, as `--set` on the command line.
@@ -94,7 +94,12 @@ def finetune(
     work = folder.parent / f".{folder.name}.run"
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
-    asked = load(FinetuneConfig, file=Path(config) if config else None, settings=settings, encoder=str(encoder))
+    asked = load(
+        FinetuneConfig,
+        file=Path(config) if config else None,
+        settings=settings,
+        encoder=None if encoder is None else str(encoder),
+    )
     torch.manual_seed(asked.seed)
     plan = asked
     start = start_from(plan.encoder, spec=data.spec, network=plan.network, input_px=plan.input_px)

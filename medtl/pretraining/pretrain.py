@@ -68,9 +68,9 @@ def pretrain(
     dataset: str | Path,
     *,
     out: str | Path,
-    method: str = "simclr",
-    from_: str | Path = "random",
-    minutes: float = 10.0,
+    method: str | None = None,
+    from_: str | Path | None = None,
+    minutes: float | None = None,
     resume: bool = False,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
@@ -80,9 +80,10 @@ def pretrain(
     Args:
         dataset: the folder that `ingest` left.
         out: the run's folder: `config.yaml`, `metrics.jsonl`, `health.png`, `encoder.safetensors`, `encoder.json`.
-        method: a name of the table of objectives.
-        from_: "random", "imagenet", or the folder of an earlier run to continue from.
-        minutes: how long to train.
+        method: a name of the table of objectives; None takes the config's, "simclr" by default.
+        from_: "random", "imagenet", or the folder of an earlier run to continue from; None takes the config's,
+            "random" by default.
+        minutes: how long to train; None takes the config's, 10 by default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
         config: a YAML file with any of the keys of `PretrainConfig`.
         settings: strings `key=value`, as `--set` on the command line.
@@ -94,10 +95,8 @@ def pretrain(
         MedtlError: see the message.
     """
     data, folder = open_dataset(Path(dataset)), Path(out)
-    asked = load(
-        PretrainConfig, file=Path(config) if config else None, settings=settings, method=method,
-        minutes=minutes, **{"from": str(from_)},
-    )  # fmt: skip
+    said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
+    asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
     plan = open_run(folder, asked, resume=resume, finished="encoder.json")
     if resume and (folder / "encoder.json").is_file():
         say(f"{folder}: this run is finished already")
