@@ -32,8 +32,8 @@ def _percentiles(low: float, high: float) -> Callable[[Pixels], tuple[float, flo
 WINDOWS: dict[str, Callable[[Pixels], tuple[float, float]]] = {
     "As read": lambda pixels: (0.0, 1.0),
     "Full contrast": _percentiles(0.5, 99.5),
-    "Dark areas (lung)": _percentiles(0.5, 60),
-    "Bright areas (mediastinum, bone)": _percentiles(40, 99.8),
+    "Lung (dark areas)": _percentiles(0.5, 60),
+    "Bone (bright areas)": _percentiles(40, 99.8),
 }
 """Display presets: from pixels (H, W) in 0..1 to the values shown black and white."""
 

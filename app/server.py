@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from medtl.data.scan import Scan
 from medtl.errors import MedtlError
 from medtl.progress import say
 
@@ -47,6 +50,8 @@ def serve(
         from medtl.review.store import ReviewStore
 
         detector, store = load(bundle), ReviewStore(reviews)
+        store.check_writable()
+        warm_up(detector)
         page = launch(detector, store, host=host, port=port)
         try:
             if host not in LOOPBACK:
@@ -56,6 +61,13 @@ def serve(
         finally:
             page.close(verbose=False)
             store.close()
+
+
+def warm_up(detector: Any) -> None:
+    """Score an empty scan, so that what is loaded on first use does not keep the first reader waiting."""
+    blank = Scan(pixels=np.zeros((64, 64), np.float32), source="blank", sha256="")
+    detector.predict(blank)
+    detector.explain(blank, detector.bundle.findings[0])
 
 
 def launch(detector: Any, store: Any, *, host: str, port: int) -> Any:

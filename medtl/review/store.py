@@ -97,7 +97,7 @@ class ReviewStore:
     """The verdicts of one file, which is created where it is missing.
 
     Raises:
-        ReviewError: the file cannot be opened or written, is no review store, or is of another schema version.
+        ReviewError: the file cannot be opened or made, is no review store, or is of another schema version.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -108,6 +108,16 @@ class ReviewStore:
         event.listen(self._engine, "connect", _prepare)
         with self._transaction() as connection:
             self._check_schema(connection)
+
+    def check_writable(self) -> None:
+        """Find out now, and not at the first verdict, whether verdicts can be kept.
+
+        Raises:
+            ReviewError: they cannot; the message says why and what to do.
+        """
+        # SQLite opens a read-only file without complaint, so something has to be written.
+        with self._transaction() as connection:
+            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
     def save(self, verdicts: Sequence[Verdict]) -> list[int]:
         """Append verdicts, all or none; they are on disk when this returns.

@@ -63,6 +63,7 @@ def test_any_text_survives(note: str, reader: str, tmp_path_factory: pytest.Temp
 
 def test_syncs_each_commit(tmp_path: Path) -> None:
     store = ReviewStore(tmp_path / "r.db")
+    store.check_writable()
     with store._engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
@@ -127,8 +128,9 @@ def test_read_only(tmp_path: Path) -> None:
     store = ReviewStore(tmp_path / "r.db")
     store.close()
     event.listen(store._engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = 1"))
-    with pytest.raises(ReviewError, match="it is read-only; make the file and its folder writable and save again"):
-        store.save([VERDICT])
+    for attempt in (store.check_writable, lambda: store.save([VERDICT])):
+        with pytest.raises(ReviewError, match="it is read-only; make the file and its folder writable and save again"):
+            attempt()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -138,7 +140,7 @@ def test_read_only_file(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     try:
         with pytest.raises(ReviewError, match="it is read-only"):
-            ReviewStore(tmp_path / "r.db")
+            ReviewStore(tmp_path / "r.db").check_writable()
     finally:
         tmp_path.chmod(0o755)
 

@@ -1,0 +1,127 @@
+"""A tiny bundle, a server that shows it, and files that a hospital, or somebody hostile, might upload."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from medtl.data.preprocess import PreprocessSpec
+from medtl.encoders.table import SMALL_ENCODER, build_encoder
+from medtl.inference.bundle import Bundle, Classifier, write_bundle
+
+FINDINGS = ("pneumonia", "large_nodule")
+HOSTILE = "<img src=x onerror=window.hacked=1>"
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    classifier = Classifier(build_encoder(SMALL_ENCODER, input_px=32), len(FINDINGS)).eval()
+    with torch.no_grad():  # one clearly above its operating point, one clearly below
+        classifier.head.bias.copy_(torch.tensor([2.0, -2.0]))
+    bundle = Bundle(
+        name="chest <test>",
+        findings=FINDINGS,
+        exclusive=False,
+        thresholds={"pneumonia": 0.43, "large_nodule": 0.5},
+        temperatures=dict.fromkeys(FINDINGS, 1.0),
+        flip_average=False,
+        spec=PreprocessSpec(size_px=64, input_px=32),
+        network=SMALL_ENCODER,
+        input_px=32,
+        training={},
+        calibration="none",
+    )
+    folder = tmp_path_factory.mktemp("bundle") / "chest"
+    none = torch.zeros(0, classifier.encoder.embedding_dim)
+    write_bundle(folder, bundle, classifier, embeddings=none, labels=torch.zeros(0, len(FINDINGS)), scan_ids=[])
+    return folder
+
+
+def chest(height: int = 120, width: int = 100) -> np.ndarray:
+    """Two dark lungs in a bright body, and something bright in one of them."""
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    image = np.full((height, width), 0.7)
+    for centre in (0.3, 0.7):
+        image[((rows - 0.5) / 0.35) ** 2 + ((columns - centre) / 0.16) ** 2 < 1] = 0.2
+    image[((rows - 0.6) / 0.08) ** 2 + ((columns - 0.7) / 0.08) ** 2 < 1] = 0.55
+    return image
+
+
+@pytest.fixture(scope="session")
+def dicom_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dicom") / "chest.dcm"
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    scan = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    scan.SOPClassUID, scan.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    scan.StudyInstanceUID, scan.SeriesInstanceUID = generate_uid(), generate_uid()
+    scan.PatientName, scan.PatientID = "SECRET^Person", "HIDDEN-4711"
+    scan.PatientAge, scan.PatientSex, scan.PatientBirthDate = "054Y", "F", "19700101"
+    scan.Modality, scan.BodyPartExamined, scan.ViewPosition = "DX", "CHEST", "PA"
+    scan.Manufacturer, scan.ManufacturerModelName = HOSTILE, "X1 ${7*7} {{value}}"
+    scan.ImagerPixelSpacing = [1.5, 1.5]
+    scan.Rows, scan.Columns = chest().shape
+    scan.SamplesPerPixel, scan.PhotometricInterpretation, scan.PixelRepresentation = 1, "MONOCHROME2", 0
+    scan.BitsAllocated, scan.BitsStored, scan.HighBit = 16, 12, 11
+    scan.PixelData = (chest() * 4095).astype(np.uint16).tobytes()
+    pydicom.dcmwrite(path, scan, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def png_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("png") / "other.png"
+    Image.fromarray((chest(80, 160) * 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the server writes: the verdicts `r.db`, and temporary files in `tmp`."""
+    path = tmp_path_factory.mktemp("served")
+    (path / "tmp").mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def url(bundle_folder: Path, folder: Path) -> Iterator[str]:
+    """The address of a server, which must end politely and without a trace when it is asked to."""
+    port = free_port()
+    code = "import sys; from app.server import serve; serve(sys.argv[1], reviews=sys.argv[2], port=int(sys.argv[3]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(bundle_folder), str(folder / "r.db"), str(port)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"TMPDIR": str(folder / "tmp")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    assert process.wait(timeout=20) == 0
+    assert list((folder / "tmp").glob("medtl-page-*")) == []
