@@ -47,10 +47,10 @@ def finding_caveats(result: FindingResult) -> list[str]:
         return [f"{name}: no scan has a label, so nothing can be said."]
     found = []
     if positives == 0 or negatives == 0:
-        kind, lacking = ("with", "without") if negatives == 0 else ("without", "with")
+        seen, lacking = ("have", "without") if negatives == 0 else ("are free of", "with")
         found.append(
-            f"{name}: all {positives + negatives:,} labeled scans are {kind} the finding. Without scans {lacking} it, "
-            "AUROC and average precision cannot be computed."
+            f"{name}: all {positives + negatives:,} labeled scans {seen} the finding. AUROC and average precision "
+            f"need scans {lacking} it too."
         )
     else:
         for count, kind in ((positives, "with"), (negatives, "without")):
@@ -84,6 +84,11 @@ def _about_auroc(result: FindingResult) -> list[str]:
         found.append(
             f"{name}: the AUROC may lie anywhere from {auroc.low:.2f} to {auroc.high:.2f}. "
             "More labeled test scans would narrow it."
+        )
+    if auroc.value == 1.0:
+        found.append(
+            f"{name}: every scan with the finding scores above every scan without it, so resampling finds no error and "
+            "the interval no width. With few scans that also happens to a detector that is not perfect."
         )
     if auroc.high < 0.5:
         found.append(f"{name}: scores run the wrong way (AUROC below 0.5). Are 0 and 1 swapped in the labels?")

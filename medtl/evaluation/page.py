@@ -23,7 +23,14 @@ def render_page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": score, "percent": percent, "number": number, "count": lambda n: f"{n:,}"}
+    environment.filters |= {
+        "score": score,
+        "percent": percent,
+        "between": between,
+        "number": number,
+        "threshold": plots.threshold_text,
+        "count": lambda n: f"{n:,}",
+    }
     return environment.get_template("report.html").render(
         report=report,
         sections=[_section(result, f"f{i}") for i, result in enumerate(report.findings)],
@@ -43,6 +50,15 @@ def percent(estimate: Estimate) -> Markup:
     return _with_interval(estimate, lambda value: f"{100 * value:.0f}", unit=" %")
 
 
+def between(estimate: Estimate) -> str:
+    """The interval of a share in a sentence, whole percent."""
+    if not math.isfinite(estimate.low):
+        return "no interval"
+    if estimate.low == estimate.high:
+        return "the interval has no width: see the note above"
+    return f"95 % interval {100 * estimate.low:.0f} to {100 * estimate.high:.0f}"
+
+
 def number(value: float) -> str:
     """Three decimals, or a dash for what cannot be computed."""
     return f"{value:.3f}" if math.isfinite(value) else "–"
@@ -52,13 +68,15 @@ def _with_interval(estimate: Estimate, show: Any, unit: str = "") -> Markup:
     if not math.isfinite(estimate.value):
         return Markup('<span class="none" title="cannot be computed">–</span>')
     interval = f"{show(estimate.low)}–{show(estimate.high)}" if math.isfinite(estimate.low) else "no interval"
+    if estimate.low == estimate.high:
+        interval = "no width"
     return Markup('<b>{}{}</b> <span class="ci">{}</span>').format(show(estimate.value), unit, interval)
 
 
 def _section(result: FindingResult, name: str) -> dict[str, Any]:
     drawn = len(result.y) > 0
     both = result.n_positive > 0 and result.n_negative > 0
-    sensitivity, specificity = result.intervals.sensitivity.value, result.intervals.specificity.value
+    sensitivity, specificity = result.intervals.sensitivity.value, result.intervals.specificity
     return {
         "anchor": name,
         "result": result,
@@ -67,7 +85,8 @@ def _section(result: FindingResult, name: str) -> dict[str, Any]:
         "calibration": plots.calibration(result, f"{name}-cal") if drawn else None,
         "histogram": plots.histogram(result, f"{name}-hist") if drawn else None,
         "prevalence": result.n_positive / len(result.y) if drawn else math.nan,
-        "elsewhere": [elsewhere(sensitivity, specificity, rate) for rate in OTHER_PREVALENCES] if both else [],
+        "false_alarms": Estimate(1 - specificity.value, 1 - specificity.high, 1 - specificity.low),
+        "elsewhere": [elsewhere(sensitivity, specificity.value, rate) for rate in OTHER_PREVALENCES] if both else [],
     }
 
 

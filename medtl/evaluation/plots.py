@@ -111,7 +111,7 @@ def calibration(result: FindingResult, name: str) -> Markup:
             label="Observed, 95 % interval",
         )
         axes.set(ylim=(-0.02, 1.02), ylabel="Share with the finding")
-        axes.legend(loc="upper left")
+        _legend_above(axes)
         heights = [each.count for each in bins]
         counts.bar(predicted, heights, width=0.04, color=BLUE, alpha=0.45)
         for x, height in zip(predicted, heights, strict=True):
@@ -135,10 +135,11 @@ def histogram(result: FindingResult, name: str) -> Markup:
                 label = f"{word} the finding ({len(scores):,})"
                 axes.hist(scores, edges, weights=share, color=color, alpha=0.3, linewidth=0)
                 axes.hist(scores, edges, weights=share, color=color, histtype="step", linewidth=1.4, label=label)
-        axes.axvline(result.threshold, color=INK, linewidth=1.2, label=f"Operating point {result.threshold:.3f}")
+        axes.axvline(
+            result.threshold, color=INK, linewidth=1.2, label=f"Operating point {threshold_text(result.threshold)}"
+        )
         axes.set(xlim=(-0.01, 1.01), xlabel="Predicted probability", ylabel="Share of the class (%)")
-        axes.margins(y=0.25)
-        axes.legend(loc="upper center")
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -147,6 +148,16 @@ def _square(x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
     return figure, axes
+
+
+def _legend_above(axes: Axes) -> None:
+    """Where bars and points may be anywhere, a legend inside would cover some."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.3, columnspacing=1.2)
+
+
+def threshold_text(value: float) -> str:
+    """Three decimals, and for a small threshold as many as it takes not to read as 0."""
+    return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2g}"
 
 
 def _svg(figure: Figure, name: str) -> Markup:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from medtl.errors import BundleError, LabelError
 from medtl.evaluation import metrics
@@ -94,12 +93,12 @@ def _measure(name: str, y: Array, p: Array, patients: Array, threshold: float, s
 def _measure_classes(findings: Sequence[str], labels: Array, p: Array, patients: Array, seed: int) -> MulticlassResult:
     one = (labels == 1).sum(axis=1) == 1
     y, p, patients = (labels[one] == 1).argmax(axis=1), p[one], patients[one]
+    confusion = np.zeros((len(findings), len(findings)), np.int64)
+    np.add.at(confusion, (y, p.argmax(axis=1)), 1)
     return MulticlassResult(
         classes=tuple(findings),
         intervals=multiclass_intervals(y, p, patients, seed=seed),
-        confusion=confusion_matrix(y, p.argmax(axis=1), labels=range(len(findings)))
-        if len(y)
-        else np.zeros((len(findings), len(findings)), np.int64),
+        confusion=confusion,
         n_left_out=int((~one).sum()),
     )
 
