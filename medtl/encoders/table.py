@@ -26,7 +26,7 @@ class Encoder(nn.Module):
     def __init__(self, net: nn.Module, *, name: str, input_px: int, embedding_dim: int, cam_layer: str) -> None:
         super().__init__()
         # Channels last is 17 to 60 % faster in training on a CPU, and no slower on a GPU.
-        self.net = net.to(memory_format=torch.channels_last)
+        self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name = name
         self.input_px = input_px
         self.embedding_dim = embedding_dim

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from medtl.config import StrictModel, load
 from medtl.data.dataset import Dataset, open_dataset
@@ -174,9 +174,8 @@ def _fit(
         )
         freeze_norm(classifier.encoder)
     module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing)
-    averaged = AveragedModel(
-        module, avg_fn=get_ema_avg_fn(1 - 10 / plan.steps) if plan.steps > 20 else None, use_buffers=True
-    )
+    average = get_ema_multi_avg_fn(1 - 10 / max(plan.steps, 20))  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
     began = time.monotonic()
     train(
         title="fine-tuning",
@@ -198,8 +197,8 @@ def _fit(
         "steps": plan.steps,
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
-    trained: Classifier = averaged.module.classifier
-    return trained.eval(), said
+    trained: Supervised = averaged.module
+    return trained.classifier.eval(), said
 
 
 def _batches(
@@ -221,4 +220,4 @@ def freeze_norm(encoder: nn.Module) -> None:
     for module in encoder.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,assignment,misc]
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]

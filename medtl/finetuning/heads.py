@@ -37,7 +37,7 @@ def fit_head(head: nn.Linear, embeddings: Tensor, labels: npt.NDArray[np.float32
         fitted = regress(known, labels[known].argmax(axis=1))
         coefficients, intercepts = fitted.coef_, fitted.intercept_
     else:
-        each = [regress(known := ~np.isnan(y), y[known].astype(np.int64)) for y in labels.T]
+        each = [regress(~np.isnan(y), y[~np.isnan(y)].astype(np.int64)) for y in labels.T]
         coefficients = np.concatenate([one.coef_ for one in each])
         intercepts = np.concatenate([one.intercept_ for one in each])
     weight = coefficients / deviation

@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.labels import LabelTable
@@ -56,7 +57,7 @@ def evaluate(
             update(first + len(batch))
     report = build_report(
         findings=findings,
-        labels=table.values[np.ix_(rows, columns)],
+        labels=table.values[rows][:, columns],
         probabilities=probabilities[:, [detector.bundle.findings.index(finding) for finding in findings]],
         patient_ids=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
         thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
@@ -78,7 +79,7 @@ def _shared_findings(bundle: Bundle, table: LabelTable) -> list[str]:
     return shared
 
 
-def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: str) -> np.ndarray:
+def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: str) -> npt.NDArray[np.int64]:
     if split not in SPLITS:
         raise LabelError(f"--split {split}: choose from {', '.join(SPLITS)}")
     known = ~np.isnan(table.values[:, columns]).all(axis=1)

@@ -35,4 +35,4 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
     top, left = bundle.spec.margins((height, width))
     inside = square[top : side - top or None, left : side - left or None]
     resized = np.asarray(Image.fromarray(inside).resize((width, height), Image.Resampling.BILINEAR))
-    return np.clip(resized, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(resized, 0.0, 1.0), np.float32)

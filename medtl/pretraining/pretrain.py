@@ -109,16 +109,13 @@ def pretrain(
     encoder = start.encoder
     module = objective(encoder, embedding_dim=encoder.embedding_dim, config=plan.objective)
     batch_at = view_batches(data, rows, start.spec, plan, batch_size)
-    if plan.steps is None:
-        plan = plan.model_copy(update={"steps": _steps_in(plan.minutes * 60, module, batch_at)})
-    assert plan.steps is not None
-    if not resume:
-        plan = plan.model_copy(update={"network": encoder.name, "input_px": start.spec.input_px})
-        save_config(folder, plan)
+    steps = plan.steps or _steps_in(plan.minutes * 60, module, batch_at)
+    plan = plan.model_copy(update={"steps": steps, "network": encoder.name, "input_px": start.spec.input_px})
+    save_config(folder, plan)
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
-        f"{start.spec.input_px} px: {plan.steps:,} steps of {batch_size}, "
-        f"{plan.steps * batch_size / len(rows):.0f} epochs"
+        f"{start.spec.input_px} px: {steps:,} steps of {batch_size}, "
+        f"{steps * batch_size / len(rows):.0f} epochs"
     )
     began = time.monotonic()
     train(
@@ -127,15 +124,15 @@ def pretrain(
         optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
         batch_at=batch_at,
         rate_at=warmup_cosine,
-        steps=plan.steps,
+        steps=steps,
         batch_size=batch_size,
         folder=folder,
         identity={"config": plan.model_dump(mode="json"), "dataset": data.fingerprint},
         resume=resume,
-        after_step=_health_checks(data, rows, start.spec, encoder, plan.steps),
+        after_step=_health_checks(data, rows, start.spec, encoder, steps),
     )
     draw_health(folder / "metrics.jsonl", folder / "health.png")
-    learned = f"{plan.method} on {len(rows):,} scans, {plan.steps:,} steps of {batch_size}"
+    learned = f"{plan.method} on {len(rows):,} scans, {steps:,} steps of {batch_size}"
     about: dict[str, Any] = {
         "method": plan.method,
         "history": [*start.history, learned],
@@ -172,7 +169,7 @@ def view_batches(
         chosen = batch_rows(rows, step=step, batch_size=batch, seed=plan.seed)
         images = spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
         drawn = random_views(images.repeat(views, 1, 1, 1), plan.views, generator("views", plan.seed, step))
-        return (drawn.unflatten(0, (views, batch)).transpose(0, 1),)
+        return (drawn.reshape(views, batch, *drawn.shape[1:]).transpose(0, 1),)
 
     return batch_at
 
