@@ -14,6 +14,7 @@ SLIDER = (
     '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
     '<output id="opacity-shown">40 %</output></label>'
 )
+WIDE = ' class="wide"'
 
 
 def words(finding: str) -> str:
@@ -61,19 +62,21 @@ def header(scan: Scan | None) -> str:
         return '<div class="header quiet">What the file says about itself appears here.</div>'
     known, (height, width) = scan.header, scan.pixels.shape
     maker = " ".join(part for part in (known.manufacturer, known.scanner) if part)
-    spacing = " × ".join(f"{mm:.3g}" for mm in scan.spacing_mm) + " mm" if scan.spacing_mm else None
+    each_mm = dict.fromkeys(f"{mm:.3g}" for mm in scan.spacing_mm or ())  # once where both are the same
+    spacing = " × ".join(each_mm) + " mm" if each_mm else None
     rows = {
-        "Patient": "hidden",
+        "Patient": "name and ids hidden",
         "Age, sex": ", ".join(part for part in (age(known.age_years), known.sex) if part),
+        "Body part": known.body_part,
         "Modality": known.modality,
         "View": known.view,
-        "Body part": known.body_part,
-        "Scanner": maker,
         "Size": f"{width} × {height} px",
         "Spacing": spacing,
+        "Scanner": maker,
     }
     cells = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(str(value)) if value else '<i>not stated</i>'}</dd>"
+        f"<dt>{escape(name)}</dt><dd{WIDE if name in ('Patient', 'Scanner') else ''}>"
+        f"{escape(str(value)) if value else '<i>not stated</i>'}</dd>"
         for name, value in rows.items()
     )
     steps = "; ".join(scan.steps) or "used as they are"

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from medtl.inference.runtime import load
+
 CHROMIUM = Path("/usr/bin/chromium")
 if not CHROMIUM.exists():
     pytest.skip("needs the Debian package chromium", allow_module_level=True)
@@ -56,7 +58,7 @@ def stored(folder: Path) -> list[sqlite3.Row]:
     return rows
 
 
-def test_a_dicom_from_upload_to_verdict(page: Page, dicom_file: Path, folder: Path) -> None:
+def test_a_dicom_from_upload_to_verdict(page: Page, dicom_file: Path, folder: Path, bundle_folder: Path) -> None:
     places = {name: page.locator(name).bounding_box() for name in ("#viewer", "#note", "#save", "#footer", "#upload")}
     expect(page.locator("#save")).to_be_disabled()
     upload(page, dicom_file)
@@ -100,6 +102,10 @@ def test_a_dicom_from_upload_to_verdict(page: Page, dicom_file: Path, folder: Pa
     assert f"(verdict {rows[-1]['id']})" in page.locator("#saved").inner_text()
     assert (rows[-1]["finding"], rows[-1]["decision"], rows[-1]["verdict"]) == ("pneumonia", "positive", "disagree")
     assert (rows[-1]["note"], rows[-1]["reader"], rows[-1]["source_name"]) == (HOSTILE, "Dr A", "chest.dcm")
+
+    # Another process and other threads: sums may be taken in another order.
+    alone = load(bundle_folder).predict(dicom_file)["pneumonia"]
+    assert rows[-1]["probability"] == pytest.approx(alone.probability, abs=1e-6)
 
     page.locator("#save").click()
     expect(page.locator("#saved")).to_contain_text(f"(verdict {rows[-1]['id'] + 1})")
