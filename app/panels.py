@@ -8,7 +8,9 @@ from medtl.errors import ScanError
 from medtl.inference.bundle import Bundle
 from medtl.inference.runtime import FindingScore
 
-EMPTY = '<div class="empty"><p>Open a scan to begin.</p><p class="quiet">DICOM, PNG, JPEG, TIFF or NIfTI</p></div>'
+EMPTY = (
+    '<div class="empty"><p>Open a scan to begin.</p><p class="quiet">DICOM, PNG, JPEG, TIFF or a NIfTI slice</p></div>'
+)
 SLIDER = (
     '<label class="slider" for="opacity">Heatmap opacity'
     '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
