@@ -3,10 +3,15 @@
 Every command of the `medtl` program is a function here, with the same name and the same defaults.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Before torch is loaded: its threads then sleep instead of spin while they wait for each other. On a machine that does
+# something else as well, spinning makes training several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PUBLIC = {
     "demo": "medtl.demonstration",

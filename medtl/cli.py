@@ -1,5 +1,6 @@
 """The `medtl` program: one thin command for each public function."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import typer
 
 import medtl
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, Stopped
 
 app = typer.Typer(
     help="From a folder of unlabeled scans to a calibrated abnormality detector that radiologists can correct, "
@@ -133,9 +134,16 @@ def export_reviews(
 
 
 def main() -> None:
-    """Run the program; an expected error is one line on stderr and exit code 2."""
+    """Run the program.
+
+    An expected error is one line on stderr and exit code 2; an interruption says how to go on, with exit code 130.
+    """
     try:
         app()
     except MedtlError as problem:
         print(f"medtl: {problem}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        more = [word for word in stopped.again if word not in sys.argv]
+        print(f"medtl: {stopped}. Go on with: medtl {shlex.join([*sys.argv[1:], *more])}", file=sys.stderr)
+        sys.exit(130)

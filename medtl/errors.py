@@ -52,3 +52,16 @@ class BundleError(MedtlError):
 
 class ReviewError(MedtlError):
     """A verdict that could not be stored, or a review store that cannot be read."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Ctrl-C or SIGTERM stopped long work; what was done is saved.
+
+    Args:
+        message: what was stopped and where it stands.
+        again: what the same command needs in addition to go on, such as `--resume`.
+    """
+
+    def __init__(self, message: str, *, again: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.again = again

@@ -142,7 +142,7 @@ def _chosen(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]
     if start.pretrained:
         steps, lr = min(max(100, 8 * n_labels // plan.batch_size), 2000), 3e-4
     else:
-        steps, lr = min(max(300, 30 * n_labels // plan.batch_size), 3000), 1e-3
+        steps, lr = min(max(600, 12 * n_labels // plan.batch_size), 3000), 1e-3
     return {
         "steps": plan.steps or steps,
         "lr": plan.lr or lr,

@@ -15,7 +15,7 @@ import pandas as pd
 
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.sources import FoundFile, find_files, read_scans
-from medtl.errors import ConfigError, RunError, ScanError
+from medtl.errors import ConfigError, RunError, ScanError, Stopped
 from medtl.files import atomic_file, read_json, write_json
 from medtl.inference.runtime import Detector, load
 from medtl.progress import progress, say
@@ -79,7 +79,7 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
                 update(min(finished, len(files)))
         except KeyboardInterrupt:
             parts.flush_complete()
-            raise
+            raise Stopped(f"scoring: stopped after {finished:,} of {len(files):,} files; they are saved") from None
     table = parts.finish()
     refused = table[table["decision"] == "refused"]
     say(f"scored {table['path'].nunique() - len(refused):,} inputs, refused {len(refused):,}: {target}")

@@ -101,11 +101,11 @@ def pretrain(
     if resume and (folder / "encoder.json").is_file():
         say(f"{folder}: this run is finished already")
         return folder
+    torch.manual_seed(plan.seed)
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     rows = training_rows(data)
     batch_size = min(plan.batch_size, len(rows))
     objective = find_objective(plan.method)
-    torch.manual_seed(plan.seed)
     encoder = start.encoder
     module = objective(encoder, embedding_dim=encoder.embedding_dim, config=plan.objective)
     batch_at = view_batches(data, rows, start.spec, plan, batch_size)

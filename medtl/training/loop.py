@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from medtl.errors import RunError
+from medtl.errors import RunError, Stopped
 from medtl.progress import progress, say
 from medtl.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -23,10 +23,6 @@ CHECKPOINT_EVERY_S = 30.0
 METRICS_EVERY = 10
 
 BatchAt = Callable[[int, torch.device], tuple[Tensor, ...]]
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
-    """Ctrl-C or SIGTERM: the work is saved; the message says how to go on."""
 
 
 def train(
@@ -108,7 +104,7 @@ def train(
             update(done, loss=f"{value:.3f}", **{"images/s": f"{speed:.0f}"})
             if interrupted.is_set() and done < steps:
                 save(done)
-                raise Stopped(f"{title}: stopped at step {done:,} of {steps:,}; saved in {folder}")
+                raise Stopped(f"{title}: stopped at step {done:,} of {steps:,}; saved in {folder}", again=("--resume",))
             if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
                 save(done)
                 saved_at = time.monotonic()

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from medtl.errors import RunError
+from medtl.errors import RunError, Stopped
 from medtl.training.batches import generator
-from medtl.training.loop import Stopped, train
+from medtl.training.loop import train
 from medtl.training.schedules import one_cycle
 
 

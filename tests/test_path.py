@@ -1,0 +1,165 @@
+"""The whole path on a small task, by functions and by commands: it learns, and every way in gives the same number."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import medtl
+from medtl.data.dataset import Dataset
+from medtl.data.sources import read_scan
+
+
+def test_the_detector_learned(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
+    report = medtl.evaluate(bundle, dataset.folder, out=tmp_path / "report")
+    content = json.loads((report / "report.json").read_text())
+    auroc = content["findings"]["spot"]["auroc"]
+    assert auroc["value"] > 0.9 and auroc["low"] <= auroc["value"] <= auroc["high"]
+    test = dataset.manifest[dataset.manifest["split"] == "test"]
+    assert (content["n_scans"], content["n_patients"]) == (len(test), test["patient_id"].nunique())
+    assert (report / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_python_score_and_dataset_give_the_same_probability(
+    bundle: Path, dataset: Dataset, scans: Path, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(medtl.score(bundle, scans, out=tmp_path / "scores.parquet")).set_index("scan_id")
+    detector = medtl.load(bundle)
+    squares = detector.predict_stored(dataset.pixels(np.arange(len(dataset))))[:, 0]
+    moved = medtl.load(shutil.copytree(bundle, tmp_path / "elsewhere/under another name"))
+    for row, (scan_id, path) in enumerate(zip(dataset.manifest["scan_id"], dataset.manifest["path"], strict=True)):
+        expected = detector.predict(scans / path)["spot"].probability
+        assert table.loc[scan_id, "probability"] == pytest.approx(expected, abs=1e-6)
+        assert squares[row] == pytest.approx(expected, abs=1e-6)
+        if row % 20 == 0:
+            assert moved.predict(scans / path)["spot"].probability == pytest.approx(expected, abs=1e-6)
+            assert moved.predict(read_scan(scans / path))["spot"].probability == pytest.approx(expected, abs=1e-6)
+
+
+def test_decision_is_the_side_of_the_operating_point(bundle: Path, scans: Path) -> None:
+    detector = medtl.load(bundle)
+    for path in sorted((scans / "images").iterdir())[:20]:
+        score = detector.predict(path)["spot"]
+        assert score.decision == ("positive" if score.probability >= score.threshold else "negative")
+
+
+def test_heatmap_covers_the_scan_and_finds_the_spot(bundle: Path, scans: Path) -> None:
+    detector = medtl.load(bundle)
+    inside = []
+    for patient in range(1, 40, 2):
+        scan = read_scan(scans / f"images/p{patient:02d}_0.png")
+        heat = detector.explain(scan, "spot")
+        assert heat.shape == scan.pixels.shape and 0 <= heat.min() <= heat.max() <= 1
+        spot = np.unravel_index(_smooth(scan.pixels).argmax(), scan.pixels.shape)
+        inside.append(heat[spot] >= np.quantile(heat, 0.5))
+    assert np.mean(inside) > 0.7, "the brightest spot lies in the warmer half of the heatmap"
+
+
+def _smooth(image: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    return ndimage.gaussian_filter(image, 3)
+
+
+def test_pretrained_start_goes_through(dataset: Dataset, tmp_path: Path) -> None:
+    run = medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=["steps=30", "input_px=32", "batch_size=32"])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"] and "rankme" in lines[-1] and "spread" in lines[-1]
+    assert (run / "health.png").stat().st_size > 10_000
+    out = medtl.finetune(dataset.folder, encoder=run, out=tmp_path / "bundle", settings=["steps=20"])
+    content = json.loads((out / "bundle.json").read_text())
+    assert content["training"]["start"].startswith("simclr on")
+    assert content["input_px"] == 32
+    assert "simclr on" in (out / "card.md").read_text()
+
+
+def test_pretraining_never_sees_the_test_part(dataset: Dataset, tmp_path: Path) -> None:
+    from medtl.pretraining.pretrain import training_rows
+
+    assert set(dataset.manifest["split"].to_numpy()[training_rows(dataset)]) == {"train", "val"}
+
+
+def test_imagenet_start_keeps_its_normalisation(dataset: Dataset, tmp_path: Path) -> None:
+    from medtl.encoders.lite0 import imagenet_weights
+    from medtl.inference.bundle import read_bundle
+
+    out = medtl.finetune(dataset.folder, encoder="imagenet", out=tmp_path / "b", settings=["steps=3", "batch_size=4"])
+    _, classifier = read_bundle(out)
+    before, after = imagenet_weights(in_channels=1), classifier.encoder.net.state_dict()
+    for key in before:
+        moved = not np.allclose(before[key], after[key])
+        assert moved == (not key.endswith(("running_mean", "running_var", "num_batches_tracked"))), key
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_resume_of_a_command_reaches_the_same_weights(
+    dataset: Dataset, tmp_path: Path, stage: str, monkeypatch
+) -> None:
+    from medtl.training import loop
+
+    command = getattr(medtl, stage)
+    settings = ["steps=12", "input_px=32", "batch_size=16"]
+    whole = command(dataset.folder, out=tmp_path / "whole", settings=settings)
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def killed(path: Path, **kwargs: object) -> None:
+        saved(path, **kwargs)
+        if kwargs["step"] >= 5:
+            raise Stop
+
+    saved = loop.save_checkpoint
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(loop, "save_checkpoint", killed)
+    with pytest.raises(Stop):
+        command(dataset.folder, out=tmp_path / "parts", settings=settings)
+    monkeypatch.setattr(loop, "save_checkpoint", saved)
+    resumed = command(dataset.folder, out=tmp_path / "parts", settings=settings, resume=True)
+    name = "encoder.safetensors" if stage == "pretrain" else "model.safetensors"
+    assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+def test_multi_label_with_unknowns_and_multi_class(scans: Path, tmp_path: Path) -> None:
+    paths = sorted((scans / "images").iterdir())
+    lines = ["path,patient_id,spot,even_image,odd_patient"]
+    classes = ["path,patient_id,a,b,c"]
+    for path in paths:
+        patient, image = path.stem[1:].split("_")
+        spot = int(patient) % 2
+        known = "" if int(patient) % 5 == 0 else str(spot)
+        lines.append(f"images/{path.name},p{patient},{known},{1 - int(image)},{spot}")
+        kind = int(patient) % 3
+        classes.append(f"images/{path.name},p{patient}," + ",".join(str(int(kind == i)) for i in range(3)))
+    (tmp_path / "multi.csv").write_text("\n".join(lines).replace("images/", f"{scans}/images/"))
+    (tmp_path / "class.csv").write_text("\n".join(classes).replace("images/", f"{scans}/images/"))
+    data = medtl.ingest(scans, labels=tmp_path / "multi.csv", out=tmp_path / "data", size_px=40)
+    settings = ["steps=10", "input_px=32"]
+    multi = medtl.load(medtl.finetune(data.folder, out=tmp_path / "multi", settings=settings))
+    assert (multi.bundle.findings, multi.bundle.exclusive) == (("spot", "even_image", "odd_patient"), False)
+    single = medtl.load(
+        medtl.finetune(data.folder, labels=tmp_path / "class.csv", out=tmp_path / "single", settings=settings)
+    )
+    assert single.bundle.exclusive
+    probabilities = [score.probability for score in single.predict(paths[0]).scores]
+    assert sum(probabilities) == pytest.approx(1.0, abs=1e-9)
+    medtl.evaluate(
+        single.bundle and tmp_path / "single", data.folder, labels=tmp_path / "class.csv", out=tmp_path / "report"
+    )
+    assert "multiclass" in json.loads((tmp_path / "report/report.json").read_text())
+
+
+def test_card_says_what_could_not_be_calibrated(scans: Path, tmp_path: Path) -> None:
+    data = medtl.ingest(scans, labels=scans / "labels.csv", out=tmp_path / "data", size_px=40)
+    train = data.manifest[data.manifest["split"] == "train"].head(12)
+    rows = [f"{name},{int(path[8:10]) % 2}" for name, path in zip(train["scan_id"], train["path"], strict=True)]
+    (tmp_path / "few.csv").write_text("\n".join(["scan_id,spot", *rows]))
+    out = medtl.finetune(
+        data.folder, labels=tmp_path / "few.csv", out=tmp_path / "b", settings=["steps=5", "input_px=32"]
+    )
+    detector = medtl.load(out)
+    assert detector.bundle.thresholds == {"spot": 0.5} and detector.bundle.temperatures == {"spot": 1.0}
+    assert "none, for want of labels in the val part" in (out / "card.md").read_text()
