@@ -95,7 +95,7 @@ def test_a_folder_with_one_unusable_file(tmp_path: Path, name: str) -> None:
 
 def test_a_truncated_dicom(tmp_path: Path, truncated_dicom: Path) -> None:
     line = refused(run("ingest", truncated_dicom, "--out", tmp_path / "out"))
-    assert "cut.dcm: ends before its pixels; copy it again" in line
+    assert "cut.dcm: its pixel data are too short; copy it again" in line
 
 
 @pytest.fixture

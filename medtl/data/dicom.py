@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.pixels.processing import apply_color_lut
 
@@ -72,9 +71,7 @@ def _decode(dataset: FileDataset, path: str) -> npt.NDArray[Any]:
             name = syntax.name if syntax is not None else "missing"
             raise ScanError("unsupported_syntax", path, f"its transfer syntax ({name}) cannot be decoded") from None
         if "The number of bytes" in text or "unexpected" in text.lower() or "expected" in text.lower():
-            raise ScanError(
-                "truncated", path, f"its pixel data are too short ({_short(problem)}); copy it again"
-            ) from None
+            raise ScanError("truncated", path, "its pixel data are too short; copy it again") from None
         raise ScanError("damaged", path, f"its pixels cannot be decoded ({_short(problem)}); copy it again") from None
 
 
@@ -204,15 +201,13 @@ def age_years(text: str | None) -> float | None:
     return None if days is None else round(int(text[:-1]) * days / 365.25, 2)
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes are DICOM, with or without the preamble (PS3.10 7.1)."""
-    if data[128:132] == b"DICM":
-        return True
+def is_dicom_without_preamble(data: bytes) -> bool:
+    """Whether the bytes are a bare DICOM data set, as old archives write them."""
     if len(data) < 16 or data[:2] not in (b"\x02\x00", b"\x08\x00"):
         return False
     try:
         return len(pydicom.dcmread(io.BytesIO(data), force=True, stop_before_pixels=True)) > 2
-    except (InvalidDicomError, Exception):
+    except Exception:  # whatever pydicom stumbles over, it is not DICOM
         return False
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medtl.data.dicom import is_dicom, read_dicom
+from medtl.data.dicom import is_dicom_without_preamble, read_dicom
 from medtl.data.images import read_nifti, read_picture
 from medtl.data.npz import read_npz
 from medtl.data.scan import Header, Scan
@@ -119,11 +119,13 @@ def read_bytes(data: bytes, *, name: str) -> Scan:
     header = Header()
     if not data:
         raise ScanError("empty", name, "the file is empty (0 bytes); copy it again")
-    if data[:4] in (b"\x89PNG", b"II*\x00", b"MM\x00*", b"II+\x00") or data[:3] == b"\xff\xd8\xff":
+    if data[128:132] == b"DICM":  # first: a DICOM preamble may look like TIFF (PS3.10 7.1)
+        pixels, spacing, header, steps = read_dicom(data, name)
+    elif data[:4] in (b"\x89PNG", b"II*\x00", b"MM\x00*", b"II+\x00") or data[:3] == b"\xff\xd8\xff":
         pixels, steps = read_picture(data, name)
     elif _is_nifti(data):
         pixels, spacing, steps = read_nifti(data, name)
-    elif is_dicom(data):
+    elif is_dicom_without_preamble(data):
         pixels, spacing, header, steps = read_dicom(data, name)
     else:
         raise _not_a_scan(data, name)

@@ -57,15 +57,15 @@ def draw_finding(kind: type[Finding], rng: np.random.Generator) -> Finding:
     side = int(rng.choice([-1, 1]))
     seed = int(rng.integers(2**31))
     if kind is Nodule:
-        sides = [side, *rng.choice([-1, 1], size=rng.choice([0, 0, 1, 3, 5]))]
-        places = tuple((s * rng.uniform(46, 104), rng.uniform(-60, 50), rng.uniform(-45, 84)) for s in sides)
-        size, density = float(np.exp(rng.uniform(np.log(13), np.log(30)))), float(rng.uniform(1.0, 1.6))
+        sides = [side, *rng.choice([-1, 1], size=rng.choice([0, 1, 2, 4, 6]))]
+        places = tuple((s * rng.uniform(54, 106), rng.uniform(-60, 50), rng.uniform(-40, 82)) for s in sides)
+        size, density = float(np.exp(rng.uniform(np.log(17), np.log(34)))), float(rng.uniform(1.1, 1.7))
         return Nodule(centers_mm=places, diameter_mm=size, density=density, seed=seed)
     if kind is Consolidation:
         place = (side * rng.uniform(48, 98), rng.uniform(-60, 40), rng.uniform(-75, 70))
-        axes = (rng.uniform(28, 52), rng.uniform(34, 58), rng.uniform(26, 52))
-        return Consolidation(center_mm=place, axes_mm=axes, filled=float(rng.uniform(0.45, 1.0)), seed=seed)
-    return Effusion(side=side, level_mm=float(rng.gamma(2.0, 14) + 8), seed=seed)
+        axes = (rng.uniform(34, 56), rng.uniform(38, 62), rng.uniform(30, 56))
+        return Consolidation(center_mm=place, axes_mm=axes, filled=float(rng.uniform(0.6, 1.0)), seed=seed)
+    return Effusion(side=side, level_mm=float(rng.gamma(2.0, 11) + 8), seed=seed)
 
 
 def later(finding: Finding, rng: np.random.Generator) -> Finding:
@@ -74,7 +74,7 @@ def later(finding: Finding, rng: np.random.Generator) -> Finding:
         grown = finding.diameter_mm * rng.uniform(1.0, 1.15)
         return replace(finding, diameter_mm=grown)
     if isinstance(finding, Consolidation):
-        filled = float(np.clip(finding.filled * rng.uniform(0.75, 1.2), 0.4, 1.0))
+        filled = float(np.clip(finding.filled * rng.uniform(0.8, 1.2), 0.5, 1.0))
         a, b, c = finding.axes_mm
         scale = rng.uniform(0.85, 1.1)
         axes = (a * scale, b * scale, c * scale)
@@ -102,7 +102,7 @@ def add(
 def nodule(finding: Nodule, chest: Chest, rays: Rays, anatomy: Anatomy) -> Array:
     """Path length in mm through nodules, times their density against soft tissue: (H, W)."""
     rng = np.random.default_rng(finding.seed)
-    sizes = finding.diameter_mm * np.concatenate([[1.0], rng.uniform(0.55, 0.95, len(finding.centers_mm) - 1)])
+    sizes = finding.diameter_mm * np.concatenate([[1.0], rng.uniform(0.6, 1.0, len(finding.centers_mm) - 1)])
     clouds = []
     for center, size in zip(finding.centers_mm, sizes, strict=True):
         ball = _ball(size / 2, rng)
