@@ -21,6 +21,22 @@ app = typer.Typer(
 reviews = typer.Typer(help="Readers' verdicts.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(reviews, name="reviews")
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"medtl {medtl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
+
+
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 Labels = Annotated[
     Path | None,
@@ -35,7 +51,7 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One 
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="Where to put everything.")] = Path("medtl-demo")) -> None:
-    """Show the whole story on simulated radiographs, in under three minutes."""
+    """Show the whole story on simulated radiographs."""
     medtl.demo(out=out)
 
 
@@ -87,7 +103,7 @@ def finetune(
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006
 ) -> None:
-    """Train a detector on labeled scans, calibrate it and pick its operating point."""
+    """Train and calibrate a detector on labeled scans."""
     medtl.finetune(dataset, out=out, labels=labels, encoder=encoder, resume=resume, config=config, settings=settings)
 
 
@@ -99,7 +115,7 @@ def evaluate(
     labels: Labels = None,
     split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
 ) -> None:
-    """Write the evidence report: AUROC, sensitivity, calibration, with intervals over patients."""
+    """Write the evidence report, with intervals."""
     medtl.evaluate(bundle, dataset, out=out, labels=labels, split=split)
 
 
@@ -109,7 +125,7 @@ def score(
     inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     out: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file.")],
 ) -> None:
-    """Score scans, a row for every input; the same command again goes on after an interruption."""
+    """Score scans; made again, it goes on where it stopped."""
     medtl.score(bundle, inputs, out=out)
 
 
