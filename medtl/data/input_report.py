@@ -16,7 +16,7 @@ from PIL import Image
 from medtl.data.labels import LabelTable
 from medtl.data.preprocess import Stored
 
-THUMBNAILS = 48
+THUMBNAILS = 45
 THUMBNAIL_PX = 112
 AGE_BANDS = [0, 1, 18, 40, 60, 80, 130]
 Table = list[tuple[str, int]]
@@ -59,7 +59,7 @@ def _tables(manifest: pd.DataFrame) -> dict[str, Table]:
         manifest["age_years"].astype(float),
         AGE_BANDS,
         right=False,
-        labels=[f"{low} to {high - 1}" for low, high in pairwise(AGE_BANDS)],
+        labels=["under 1", *(f"{low} to {high - 1}" for low, high in pairwise(AGE_BANDS[1:-1])), "80 and over"],
     )
     columns = {
         "Modality": manifest["modality"],
