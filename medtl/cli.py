@@ -160,6 +160,12 @@ def main() -> None:
         print(f"medtl: {problem}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
-        more = [word for word in stopped.again if word not in sys.argv]
-        print(f"medtl: {stopped}. Go on with: medtl {shlex.join([*sys.argv[1:], *more])}", file=sys.stderr)
+        hint = ""
+        if stopped.again is not None:
+            more = [word for word in stopped.again if word not in sys.argv]
+            hint = f". Go on with: medtl {shlex.join([*sys.argv[1:], *more])}"
+        print(f"medtl: {stopped}{hint}", file=sys.stderr)
         sys.exit(130)
+    except OSError as problem:  # a full disk, a folder that may not be written to
+        print(f"medtl: {problem.filename or 'the disk'}: {problem.strerror or problem}", file=sys.stderr)
+        sys.exit(2)

@@ -70,8 +70,8 @@ def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **va
             merged |= _numbers(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such file") from None
-        except (yaml.YAMLError, TypeError, ValueError) as problem:
-            raise ConfigError(f"{file}: is not a YAML mapping ({problem})") from None
+        except (yaml.YAMLError, TypeError, ValueError, OSError) as problem:
+            raise ConfigError(f"{file}: is not a readable YAML mapping ({problem})") from None
     for setting in settings:
         key, found, value = setting.partition("=")
         if not found:
@@ -79,7 +79,9 @@ def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **va
         *outer, last = key.strip().split(".")
         inner = merged
         for name in outer:
-            inner = inner.setdefault(name, {})
+            if not isinstance(inner.get(name), dict):
+                inner[name] = {}
+            inner = inner[name]
         try:
             inner[last] = _numbers(yaml.safe_load(value))
         except yaml.YAMLError:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from medtl.data.dataset import ingest
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, Stopped
 from medtl.finetuning.finetune import finetune
 from medtl.inference.evaluate import evaluate
 from medtl.inference.score import score
@@ -14,7 +14,8 @@ from medtl.pretraining.pretrain import pretrain
 from medtl.progress import clock, say
 
 PRETRAIN_MINUTES = 0.75
-MARKER = "README.txt"
+MARKER = ".medtl-demo"
+PARTS = ("dataset", "run", "bundle", "report", "scores.parquet", "sample_data", MARKER)
 
 
 def demo(*, out: str | Path = "medtl-demo") -> Path:
@@ -30,12 +31,38 @@ def demo(*, out: str | Path = "medtl-demo") -> Path:
         MedtlError: `out` holds something other than an earlier demo.
     """
     folder, began = Path(out), time.monotonic()
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
-        raise MedtlError(f"{folder}: holds other files; choose another --out for the demo")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / MARKER).write_text("Left by `medtl demo`; made anew by the next one.\n", encoding="utf-8")
+    _clear(folder)
     samples = _samples(folder)
+    try:
+        report = _story(samples, folder)
+    except Stopped as stopped:
+        raise Stopped(f"{stopped}. A demo starts from the beginning") from None
+    _summary(report)
+    say(f"\nDone in {clock(time.monotonic() - began)}. Everything is in {folder}:")
+    for what, name in {"report": "report/report.html", "scores": "scores.parquet", "bundle": "bundle"}.items():
+        say(f"  {what:<8} {folder / name}")
+    say(f"\nOpen the review page:\n  medtl serve {folder / 'bundle'}\nthen open one of {samples / 'images'} on it.")
+    return folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left, by name; refuse a folder that holds anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise MedtlError(f"{folder}: is a file; --out needs the name of a folder")
+    inside = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if inside and (MARKER not in inside or not set(inside) <= set(PARTS)):
+        raise MedtlError(f"{folder}: holds other files; choose another --out for the demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).touch()
+    for name in inside:
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        elif name != MARKER:
+            (folder / name).unlink()
+
+
+def _story(samples: Path, folder: Path) -> Path:
+    """The five steps; returns the report."""
     labels = samples / "labels.csv"
 
     _step(1, "read the scans once into a dataset, split by patient")
@@ -48,14 +75,8 @@ def demo(*, out: str | Path = "medtl-demo") -> Path:
     _step(4, "evaluate it on patients it has never seen")
     report = evaluate(bundle, dataset, out=folder / "report")
     _step(5, "score a folder")
-    scores = score(bundle, samples / "images", out=folder / "scores.parquet")
-    _summary(report)
-    say(f"\nDone in {clock(time.monotonic() - began)}. Everything is in {folder}:")
-    say(f"  report   {report / 'report.html'}")
-    say(f"  scores   {scores}")
-    say(f"  bundle   {bundle}")
-    say(f"\nOpen the review page:\n  medtl serve {bundle}\nthen drop one of {samples / 'images'} on it.")
-    return folder
+    score(bundle, samples / "images", out=folder / "scores.parquet")
+    return report
 
 
 def _samples(folder: Path) -> Path:

@@ -59,9 +59,9 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
 
     Args:
         message: what was stopped and where it stands.
-        again: what the same command needs in addition to go on, such as `--resume`.
+        again: what the same command needs in addition to go on, such as `--resume`; None where it cannot go on.
     """
 
-    def __init__(self, message: str, *, again: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, again: tuple[str, ...] | None = None) -> None:
         super().__init__(message)
         self.again = again

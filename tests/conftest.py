@@ -22,6 +22,7 @@ settings.load_profile("medtl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SIDE = 40
+PARTS = ["train", "train", "test", "test", "val", "val", "train", "train", "train", "train"]
 
 
 def picture(seed: int, *, spot: bool) -> np.ndarray:
@@ -40,12 +41,12 @@ def write_scans(folder: Path, *, patients: int = 60, images: int = 2) -> Path:
     (folder / "images").mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["path", "patient_id", "spot"])
+        table.writerow(["path", "patient_id", "split", "spot"])
         for patient in range(patients):
             for image in range(images):
                 name = f"images/p{patient:02d}_{image}.png"
                 Image.fromarray(picture(100 * patient + image, spot=patient % 2 == 1)).save(folder / name)
-                table.writerow([name, f"p{patient:02d}", patient % 2])
+                table.writerow([name, f"p{patient:02d}", PARTS[patient % 10], patient % 2])
     return folder
 
 

@@ -52,7 +52,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
         load(PretrainConfig, file=tmp_path / "nothing.yaml", settings=[])
     broken = tmp_path / "broken.yaml"
     broken.write_text("- a\n- b\n")
-    with pytest.raises(ConfigError, match=r"broken.yaml: is not a YAML mapping"):
+    with pytest.raises(ConfigError, match=r"broken.yaml: is not a readable YAML mapping"):
         load(PretrainConfig, file=broken, settings=[])
 
 

@@ -78,7 +78,7 @@ def _from_run(folder: Path, *, spec: PreprocessSpec, network: str | None, input_
             f"{folder}: learned from scans of {run_spec.size_px} px, this dataset keeps {spec.size_px} px; "
             f"ingest again with --size-px {run_spec.size_px}, or pretrain on this dataset"
         )
-    side = input_px or encoder.input_px
+    side = input_px or run_spec.input_px or encoder.input_px
     history = tuple(about["history"])
     return Start(encoder=encoder, spec=spec.at(side), origin=str(folder), history=history)
 

@@ -13,6 +13,9 @@ from medtl.finetuning.parts import ENOUGH, Rows, count, enough
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import logits_of
 
+SHARPEST = 0.5
+"""The least temperature: scans that happen to be separable would otherwise drive it towards certainty."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -44,7 +47,7 @@ def calibrate(
     truth = labels.values[rows]
     if labels.exclusive:
         known = ~np.isnan(truth).any(axis=1)
-        shared = fit_temperature_multiclass(logits[known], truth[known].argmax(axis=1))
+        shared = max(SHARPEST, fit_temperature_multiclass(logits[known], truth[known].argmax(axis=1)))
         temperatures = dict.fromkeys(labels.findings, shared)
         probabilities = torch.from_numpy(logits / shared).softmax(dim=1).numpy()
     notes: list[str] = []
@@ -58,7 +61,7 @@ def calibrate(
         if labels.exclusive:
             p = probabilities[known, i]
         else:
-            temperatures[finding] = fit_temperature(logits[known, i], y)
+            temperatures[finding] = max(SHARPEST, fit_temperature(logits[known, i], y))
             p = 1 / (1 + np.exp(-logits[known, i] / temperatures[finding]))
         thresholds[finding] = operating_point(y, p)
         notes.append(f"{finding} on {positives} positive and {negatives} negative scans of the val part")

@@ -1,5 +1,6 @@
 """`medtl finetune`: a detector from few labels, calibrated, with its operating point, as a bundle."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -91,19 +92,17 @@ def finetune(
     table = data.labels(Path(labels) if labels else None)
     parts = split_labeled(data, table)
     check_replaceable(folder, marker=MARKER)
-    work = folder.parent / f".{folder.name}.run"
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
     asked = load(
         FinetuneConfig,
         file=Path(config) if config else None,
         settings=settings,
         encoder=None if encoder is None else str(encoder),
     )
-    torch.manual_seed(asked.seed)
-    plan = asked
+    work = folder.parent / f".{folder.name}.run"
+    plan = open_run(work, asked, resume=resume, finished=MARKER)
+    torch.manual_seed(plan.seed)
     start = start_from(plan.encoder, spec=data.spec, network=plan.network, input_px=plan.input_px)
-    plan = open_run(work, plan.model_copy(update=_chosen(plan, start, len(parts.fit))), resume=resume, finished=MARKER)
+    plan = plan.model_copy(update=_chosen(plan, start, len(parts.fit)))
     save_config(work, plan)
     classifier, said = _fit(data, table, parts, start, plan, work, resume=resume)
     say("calibrating")
@@ -147,7 +146,7 @@ def _chosen(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]
         "steps": plan.steps or steps,
         "lr": plan.lr or lr,
         "network": start.encoder.name,
-        "input_px": start.encoder.input_px,
+        "input_px": start.spec.input_px,
     }
 
 
@@ -162,7 +161,7 @@ def _fit(
         "{} {}+/{}-".format(f, *count(v)) for f, v in zip(labels.findings, labels.values[rows].T, strict=True)
     )
     say(
-        f"fine-tuning {start.encoder.name} at {start.encoder.input_px} px from {start.origin} on {len(rows):,} labeled "
+        f"fine-tuning {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
         f"scans ({counts}): {plan.steps:,} steps"
     )
     if start.pretrained:
@@ -186,7 +185,7 @@ def _fit(
         steps=plan.steps,
         batch_size=plan.batch_size,
         folder=work,
-        identity={"config": plan.model_dump(mode="json"), "dataset": data.fingerprint, "labels": len(rows)},
+        identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
         resume=resume,
         averaged=averaged,
     )
@@ -197,8 +196,17 @@ def _fit(
         "steps": plan.steps,
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
-    trained: Supervised = averaged.module
+    trained = averaged.module
+    assert isinstance(trained, Supervised)
     return trained.classifier.eval(), said
+
+
+def _digest(labels: LabelTable, parts: Parts) -> str:
+    """Changes with any label or part, so that a run is not resumed with others."""
+    content = hashlib.sha256(",".join(labels.findings).encode())
+    for array in (labels.values, parts.fit, parts.calibrate):
+        content.update(array.tobytes())
+    return content.hexdigest()[:16]
 
 
 def _batches(

@@ -1,6 +1,7 @@
 """A linear head fitted to frozen embeddings: the first half of head first, then all."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ def fit_head(head: nn.Linear, embeddings: Tensor, labels: npt.NDArray[np.float32
     deviation = np.maximum(deviation, 0.1 * deviation.mean() + 1e-6)  # nearly dead dimensions are not blown up
     x = (x - mean) / deviation
 
-    def regress(rows: npt.NDArray[np.bool_], y: npt.NDArray[np.int64]) -> LogisticRegression:
+    def regress(rows: Any, y: npt.NDArray[np.int64]) -> LogisticRegression:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             return LogisticRegression(C=PENALTY_C, max_iter=1000).fit(x[rows], y)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from medtl import __version__
@@ -132,17 +132,34 @@ def read_bundle(folder: str | Path) -> tuple[Bundle, Classifier]:
     return bundle, classifier.eval()
 
 
-def read_reference(folder: Path) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, D) and labels (N, F) of the scans that the detector was trained on.
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The labeled scans that a detector was trained on.
+
+    Args:
+        embeddings: (N, D).
+        labels: (N, F) of 0, 1 or NaN.
+        scan_ids: their N names.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    scan_ids: tuple[str, ...]
+
+
+def read_reference(folder: Path) -> Reference:
+    """What a bundle keeps of its training scans.
 
     Raises:
         BundleError: the file is missing or damaged.
     """
     try:
-        tensors = load_file(folder / "reference.safetensors")
-    except (FileNotFoundError, SafetensorError, OSError) as problem:
-        raise BundleError(f"{folder / 'reference.safetensors'}: cannot be read ({problem})") from None
-    return tensors["embeddings"].float(), tensors["labels"]
+        with safe_open(folder / "reference.safetensors", "pt") as file:
+            names = tuple(json.loads(file.metadata()["scan_ids"]))
+            embeddings, labels = file.get_tensor("embeddings").float(), file.get_tensor("labels")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise BundleError(f"{folder / 'reference.safetensors'}: cannot be read ({problem}); copy it again") from None
+    return Reference(embeddings=embeddings, labels=labels, scan_ids=names)
 
 
 def _read_settings(folder: Path) -> tuple[Bundle, bytes]:

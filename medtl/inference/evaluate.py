@@ -11,7 +11,7 @@ from medtl.data.labels import LabelTable
 from medtl.errors import LabelError
 from medtl.evaluation.report import build_report, write_report
 from medtl.files import check_replaceable
-from medtl.inference.bundle import Bundle
+from medtl.inference.bundle import Bundle, read_reference
 from medtl.inference.runtime import Detector, load
 from medtl.progress import progress, say
 
@@ -49,6 +49,10 @@ def evaluate(
     columns = [table.findings.index(finding) for finding in findings]
     rows = _labeled_rows(data, table, columns, split)
     data.check_storage(detector.bundle.spec)
+    known = set(read_reference(Path(bundle)).scan_ids)
+    seen = sum(name in known for name in data.manifest["scan_id"].to_numpy()[rows])
+    if seen:
+        say(f"warning: the bundle was trained on {seen:,} of these {len(rows):,} scans; the numbers flatter it")
     probabilities = np.empty((len(rows), len(detector.bundle.findings)))
     with progress("evaluating", len(rows), unit="scans") as update:
         for first in range(0, len(rows), BATCH):
@@ -62,7 +66,7 @@ def evaluate(
         patient_ids=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
         thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
         exclusive=detector.bundle.exclusive and len(findings) == len(detector.bundle.findings),
-        context=_context(detector, data, split),
+        context=_context(detector, data, split, seen),
     )
     write_report(report, folder)
     say(f"report on {len(rows):,} scans: {folder / 'report.html'}")
@@ -90,12 +94,15 @@ def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: s
     return rows
 
 
-def _context(detector: Detector, data: Dataset, split: str) -> dict[str, str]:
+def _context(detector: Detector, data: Dataset, split: str, seen: int) -> dict[str, str]:
     bundle = detector.bundle
     return {
         "bundle": f"{bundle.name} ({bundle.bundle_id})",
         "dataset": str(data.folder),
-        "part": split if split == "test" else f"{split} (the bundle may have learned from these scans)",
+        "part": split,
+        "seen in training": f"{seen:,} of these scans; the numbers flatter the bundle"
+        if seen
+        else "none of these scans",
         "network": f"{bundle.network} at {bundle.input_px} px",
         "start": str(bundle.training.get("start", "")),
         "trained on": f"{bundle.training.get('labeled_scans', '?')} labeled scans",

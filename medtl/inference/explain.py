@@ -4,13 +4,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor
 
 from medtl.data.scan import Scan
 from medtl.inference.bundle import Bundle, Classifier
 
 
 def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> npt.NDArray[np.float32]:
-    """Grad-CAM of one output, brought back onto the scan's own pixels.
+    """Grad-CAM (Selvaraju 2017, arXiv 1610.02391, eq. 1-2) of one output, brought back onto the scan's own pixels.
 
     Args:
         index: which of the bundle's findings.
@@ -18,15 +19,19 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
     Returns:
         (H, W) of the scan, 0..1.
     """
-    from monai.visualize import GradCAM
-
     stored = bundle.spec.stored(scan)
     images = bundle.spec.network_input(torch.from_numpy(stored[None]))
-    layer = f"encoder.{classifier.encoder.cam_layer}"
-    # MONAI's default post-processing stretches every map to 0..1, also one with nothing in it.
-    cam = GradCAM(classifier, target_layers=layer, postprocessing=lambda raw: raw)
-    with torch.enable_grad():
-        raw = cam(images, class_idx=index)[0, 0]
+    layer = classifier.encoder.get_submodule(classifier.encoder.cam_layer)
+    seen: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        with torch.enable_grad():
+            logit = classifier(images)[0, index]
+            (gradient,) = torch.autograd.grad(logit, seen[0])
+    finally:
+        hook.remove()
+    weights = gradient.mean(dim=(2, 3), keepdim=True)  # eq. 1
+    raw = (weights * seen[0]).sum(dim=1)[0]  # eq. 2, before the ReLU
     heat = np.maximum(np.asarray(raw.detach().cpu(), np.float32), 0.0)
     heat = heat / max(float(heat.max()), 1e-8)
     side = bundle.spec.size_px

@@ -64,7 +64,8 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     files = find_files([inputs] if isinstance(inputs, str | Path) else inputs)
     detector = load(bundle)
     parts = _Parts(target, detector.bundle.bundle_id)
-    todo = [found for found in files if str(found.path) not in parts.done]
+    wanted = {_version(found.path) for found in files}
+    todo = [found for found in files if _version(found.path) not in parts.done]
     if len(todo) < len(files):
         say(f"scoring: {len(files) - len(todo):,} of {len(files):,} files were scored by an earlier call")
     with progress("scoring", len(files), start=len(files) - len(todo)) as update, ThreadPoolExecutor(1) as reader:
@@ -79,8 +80,10 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
                 update(min(finished, len(files)))
         except KeyboardInterrupt:
             parts.flush_complete()
-            raise Stopped(f"scoring: stopped after {finished:,} of {len(files):,} files; they are saved") from None
-    table = parts.finish()
+            raise Stopped(
+                f"scoring: stopped after {finished:,} of {len(files):,} files; they are saved", again=()
+            ) from None
+    table = parts.finish(wanted)
     refused = table[table["decision"] == "refused"]
     say(f"scored {table['path'].nunique() - len(refused):,} inputs, refused {len(refused):,}: {target}")
     if len(refused) and len(refused) == len(table):
@@ -95,7 +98,7 @@ def _items(files: Sequence[FoundFile], spec: PreprocessSpec) -> Iterator[Item]:
             for each in read_scans(found):
                 yield Item(
                     path=each.scan.source,
-                    file=str(found.path),
+                    file=_version(found.path),
                     scan_id=each.scan.scan_id,
                     sha256=each.scan.sha256,
                     stored=spec.stored(each.scan),
@@ -103,10 +106,19 @@ def _items(files: Sequence[FoundFile], spec: PreprocessSpec) -> Iterator[Item]:
         except ScanError as problem:
             yield Item(
                 path=str(found.path),
-                file=str(found.path),
+                file=_version(found.path),
                 reason=f"{problem.code}: {problem.message}",
                 sha256=_sha256(found.path),
             )
+
+
+def _version(path: Path) -> str:
+    """A file's name with its size and time, so that a file that changed is scored again."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
 def _sha256(path: Path) -> str:
@@ -172,8 +184,10 @@ class _Parts:
         """Write the rows of all files but the last, which may hold more images than were scored yet."""
         if self.pending:
             last = self.pending[-1]["file"]
-            self._write([row for row in self.pending if row["file"] != last])
+            complete = [row for row in self.pending if row["file"] != last]
+            # Taken out first: rows lost to an interruption here are scored again, rows written twice would stay.
             self.pending = [row for row in self.pending if row["file"] == last]
+            self._write(complete)
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         path = self.folder / f"part-{len(self.written):06d}.parquet"
@@ -181,10 +195,11 @@ class _Parts:
             pd.DataFrame(rows, columns=[*COLUMNS, "file"]).to_parquet(temporary, index=False)
         self.written.append(path)
 
-    def finish(self) -> pd.DataFrame:
-        """Put the parts together as the target and remove them."""
+    def finish(self, wanted: set[str]) -> pd.DataFrame:
+        """Put the rows of the wanted files together as the target and remove the parts."""
         self._write(self.pending)
-        table = pd.concat([pd.read_parquet(part) for part in self.written], ignore_index=True)[COLUMNS]
+        table = pd.concat([pd.read_parquet(part) for part in self.written], ignore_index=True)
+        table = table.loc[table["file"].isin(wanted), COLUMNS].reset_index(drop=True)
         with atomic_file(self.target) as temporary:
             if self.target.suffix == ".parquet":
                 table.to_parquet(temporary, index=False)

@@ -24,7 +24,7 @@ from medtl.pretraining.objectives.simclr import SimCLRConfig
 from medtl.pretraining.views import ViewsConfig, random_views
 from medtl.progress import clock, say
 from medtl.training.batches import Rows, batch_rows, generator
-from medtl.training.loop import train
+from medtl.training.loop import one_device, train
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
 
@@ -127,7 +127,7 @@ def pretrain(
         steps=steps,
         batch_size=batch_size,
         folder=folder,
-        identity={"config": plan.model_dump(mode="json"), "dataset": data.fingerprint},
+        identity={"dataset": data.fingerprint},
         resume=resume,
         after_step=_health_checks(data, rows, start.spec, encoder, steps),
     )
@@ -176,13 +176,14 @@ def view_batches(
 
 def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Tensor]]) -> int:
     """How many steps fit: a copy of the module is trained for some seconds, so that the run itself is untouched."""
-    trial = copy.deepcopy(module)
+    device = one_device().device
+    trial = copy.deepcopy(module).to(device)
     optimizer = torch.optim.AdamW(trial.parameters())
     times: list[float] = []
     began = time.monotonic()
     while len(times) < 3 or (len(times) < 20 and time.monotonic() - began < 0.05 * seconds):
         at = time.monotonic()
-        loss, _ = trial(*batch_at(len(times), torch.device("cpu")))
+        loss, _ = trial(*batch_at(len(times), device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -57,9 +58,7 @@ def train(
         RunError: the loss is not finite; the last checkpoint before it is kept.
         Stopped: the user interrupted; everything is saved.
     """
-    from lightning_fabric import Fabric
-
-    fabric = Fabric(accelerator="auto", devices=1)
+    fabric = one_device()
     wrapped, wrapped_optimizer = fabric.setup(module, optimizer)
     kept = {"module": module} | ({"averaged": averaged} if averaged is not None else {})
     top_rates = [group["lr"] for group in optimizer.param_groups]
@@ -83,7 +82,9 @@ def train(
             factor = rate_at(step / steps)
             for group, top in zip(optimizer.param_groups, top_rates, strict=True):
                 group["lr"] = top * factor
-            loss, figures = wrapped(*batch_at(step, fabric.device))
+            batch = batch_at(step, fabric.device)
+            torch.manual_seed(step)  # for networks with dropout, so that a resumed run draws the same
+            loss, figures = wrapped(*batch)
             if not math.isfinite(value := loss.item()):
                 raise RunError(
                     f"{folder}: the loss became {value} at step {step:,}; the checkpoint before it is kept. "
@@ -109,6 +110,11 @@ def train(
                 save(done)
                 saved_at = time.monotonic()
     save(steps)
+
+
+def one_device() -> Fabric:
+    """The GPU where there is one, else the CPU."""
+    return Fabric(accelerator="auto", devices=1)
 
 
 def _cut_metrics(path: Path, *, after: int) -> None:

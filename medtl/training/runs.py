@@ -27,12 +27,19 @@ def open_run(folder: Path, config: Config, *, resume: bool, finished: str) -> Co
     exists = (folder / CONFIG).is_file()
     if exists and not resume:
         state = "a finished run" if (folder / finished).is_file() else "a run that did not finish"
-        raise RunError(f"{folder}: holds {state}; add --resume to go on with it, or choose another --out")
+        raise RunError(f"{folder}: holds {state}; add --resume to go on with it, delete it, or choose another --out")
     if resume and not exists:
         raise RunError(f"{folder}: holds no run to resume; leave --resume out to start one")
     if exists:
         found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-        return build(type(config), found, source=str(folder / CONFIG))
+        stored = build(type(config), found, source=str(folder / CONFIG))
+        for key in sorted(config.model_fields_set):
+            if getattr(config, key) != getattr(stored, key):
+                raise RunError(
+                    f"{folder}: was started with {key.rstrip('_')} {getattr(stored, key)}, now it is "
+                    f"{getattr(config, key)}; resume with what it was started with, or start anew with another --out"
+                )
+        return stored
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: holds other files; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
