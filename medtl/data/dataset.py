@@ -1,13 +1,11 @@
-"""`medtl ingest`, and the memory-mapped dataset folder that it leaves."""
+"""The dataset folder: `ingest` makes it, `open_dataset` opens it."""
 
-import csv
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,103 +15,97 @@ import pandas as pd
 
 from medtl import __version__
 from medtl.config import build
+from medtl.data.assign import assign_patients_and_parts, own_labels, write_labels
 from medtl.data.input_report import write_input_report
-from medtl.data.labels import LabelTable, match_rows, read_labels, table
-from medtl.data.manifest import describe, settle
-from medtl.data.preprocess import PreprocessSpec, Stored
-from medtl.data.sources import FoundFile, find_files, read_scans
-from medtl.errors import DatasetError, ScanError
+from medtl.data.labels import LabelTable, join_labels, match_labels, read_labels
+from medtl.data.manifest import manifest_table, read_manifest, read_rejects, reject_table
+from medtl.data.npz import count_of, side_of
+from medtl.data.preprocess import PreprocessSpec
+from medtl.data.reading import Refused, Taken, read_files
+from medtl.data.shards import ShardReader, ShardWriter
+from medtl.data.sources import FoundFile, find_files, is_npz
+from medtl.errors import DatasetError
 from medtl.files import atomic_folder, check_replaceable, read_json, write_json
 from medtl.progress import progress, say
 
 MARKER = "dataset.json"
-DEFAULT_PX = 256
-SHARD_BYTES = 64 * 2**20
-IN_FLIGHT = 4
-"""Files that each reading thread may be ahead; keeps memory flat."""
+DEFAULT_SIZE_PX = 256
+_SOFTWARE = ("numpy", "pillow", "pydicom", "python-gdcm", "tifffile", "nibabel")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset folder: scans as stored squares, memory-mapped, with the manifest's table beside them."""
+    """An open dataset folder. Make one with `medtl.open_dataset` or `medtl.ingest`.
+
+    Args:
+        folder: where it is.
+        spec: how its scans were preprocessed.
+        manifest: a row for each scan; its columns are those of `medtl.data.manifest`.
+        fingerprint: digest of the scans and the spec.
+    """
 
     folder: Path
     spec: PreprocessSpec
     manifest: pd.DataFrame
     fingerprint: str
+    _shards: ShardReader = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.manifest)
 
-    @cached_property
-    def _shards(self) -> list[npt.NDArray[np.uint8]]:
-        return [np.load(path, mmap_mode="r") for path in sorted(self.folder.glob("pixels-*.npy"))]
+    def pixels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Stored squares (B, 1, S, S) of manifest rows (B,), in any order."""
+        return self._shards.read(np.asarray(rows, np.int64))
 
-    @cached_property
-    def _ends(self) -> npt.NDArray[np.int64]:
-        return np.cumsum([len(shard) for shard in self._shards])
-
-    def pixels(self, rows: npt.NDArray[np.int64]) -> Stored:
-        """Stored squares of some rows, in the order asked for: (B,) -> (B, 1, S, S) uint8."""
-        out = np.empty((len(rows), 1, self.spec.size_px, self.spec.size_px), np.uint8)
-        shards = np.searchsorted(self._ends, rows, side="right")
-        for i, (row, shard) in enumerate(zip(rows, shards, strict=True)):
-            first = self._ends[shard - 1] if shard else 0
-            out[i] = self._shards[shard][row - first]
-        return out
-
-    def labels(self, path: Path | None = None) -> LabelTable:
-        """Labels aligned with the manifest.
-
-        Args:
-            path: a labels file; None takes the dataset's own.
+    def labels(self, csv: str | Path | None = None) -> LabelTable:
+        """The labels in a file, or those that came with the dataset.
 
         Raises:
-            LabelError: the file does not fit the dataset; names the row.
-            DatasetError: none is given and the dataset has none.
+            DatasetError: `csv` is None and the dataset came without labels.
+            LabelError: the file cannot be used; names the row.
         """
-        if path is None:
-            path = self.folder / "labels.csv"
-            if not path.is_file():
-                raise DatasetError(f"{self.folder}: was ingested without labels; give --labels")
-        labels = read_labels(path)
-        return table(labels, match_rows(labels, self.manifest, _rejected(self.folder)), len(self))
+        file = Path(csv) if csv else self.folder / "labels.csv"
+        if csv is None and not file.is_file():
+            raise DatasetError(f"{self.folder}: was ingested without labels; name a labels file with --labels")
+        return join_labels(file, self.manifest, read_rejects(self.folder))
 
     def check_storage(self, spec: PreprocessSpec) -> None:
-        """Make sure that a network made for `spec` can read these squares.
+        """Make sure that a network with `spec` can read this dataset.
 
         Raises:
-            DatasetError: they have another size.
+            DatasetError: scans are stored otherwise than the network's.
         """
-        if not spec.same_storage(self.spec):
+        if not self.spec.same_storage(spec):
             raise DatasetError(
-                f"{self.folder}: keeps scans at {self.spec.size_px} px, the bundle was made for {spec.size_px} px; "
-                f"ingest again with --size-px {spec.size_px}"
+                f"{self.folder}: stores scans at {self.spec.size_px} px, the network was made for {spec.size_px} px; "
+                f"ingest the scans again with --size-px {spec.size_px}"
             )
 
 
 def open_dataset(folder: str | Path) -> Dataset:
-    """Open a dataset folder.
+    """Open a dataset folder; pixels stay on disk until asked for.
 
     Raises:
-        DatasetError: missing, incomplete, damaged or of another format.
+        DatasetError: not a dataset, damaged, or of another format.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder; expected a dataset that medtl ingest left")
     if not (path / MARKER).is_file():
-        raise DatasetError(f"{path}: holds no {MARKER}; expected a dataset that medtl ingest left")
+        found = "is not a dataset (it has no dataset.json)" if path.is_dir() else "no such folder"
+        raise DatasetError(f"{path}: {found}; make one with: medtl ingest SOURCE --out {path}")
     content = read_json(path / MARKER, error=DatasetError)
     try:
-        manifest = pd.read_parquet(path / "manifest.parquet")
         spec = build(PreprocessSpec, content["spec"], source=str(path / MARKER))
-        dataset = Dataset(path, spec, manifest, str(content["fingerprint"]))
-        stored = sum(len(shard) for shard in dataset._shards)
-    except (OSError, KeyError, ValueError) as problem:
-        raise DatasetError(f"{path}: is damaged ({problem}); ingest again") from None
-    if stored != len(manifest):
-        raise DatasetError(f"{path}: has pixels of {stored} scans, its manifest names {len(manifest)}; ingest again")
-    return dataset
+        count, fingerprint = int(content["counts"]["scans"]), str(content["fingerprint"])
+    except (KeyError, TypeError, ValueError):
+        raise DatasetError(f"{path / MARKER}: lacks what every dataset has; ingest the scans again") from None
+    manifest = read_manifest(path)
+    if len(manifest) != count:
+        raise DatasetError(
+            f"{path}: manifest.parquet has {len(manifest):,} rows, dataset.json says {count:,}; "
+            "the folder is damaged: ingest the scans again"
+        )
+    shards = ShardReader(path, count=count, size_px=spec.size_px)
+    return Dataset(folder=path, spec=spec, manifest=manifest, fingerprint=fingerprint, _shards=shards)
 
 
 def ingest(
@@ -126,181 +118,119 @@ def ingest(
 ) -> Dataset:
     """Read scans once into a dataset folder, split by patient.
 
+    Every file is either a row of the manifest or a row of `rejects.csv` with the reason.
+
     Args:
-        source: files or folders of any depth.
+        source: files, folders of any depth, globs.
         out: the dataset's folder; an earlier dataset in it is replaced once the new one is complete.
-        labels: a labels file; is checked and kept in the dataset, and gives patients and parts where it names them.
-        size_px: side of the stored squares; None is 256, or the images' own side for `.npz` files alone.
+        labels: a labels file; what it says about patients and parts decides the split.
+        size_px: side of the stored squares; None is 256, or the images' own for `.npz` files alone.
         seed: decides which patients go to train, val and test.
 
     Returns:
-        The dataset.
+        The dataset, open.
 
     Raises:
-        DatasetError: nothing to read, or not one usable scan.
-        LabelError: the labels file does not fit; names the row.
+        DatasetError: nothing to read, or not one usable file.
+        LabelError: the labels file cannot be used; names the row.
+        MedtlError: `out` holds something else.
     """
     folder = Path(out)
     check_replaceable(folder, marker=MARKER)
-    given = read_labels(Path(labels)) if labels else None
+    rows = read_labels(Path(labels)) if labels else None  # before the long work
     files = find_files([source] if isinstance(source, str | Path) else source)
-    spec = build(PreprocessSpec, {"size_px": size_px or _own_side(files)})
-    with atomic_folder(folder, marker=MARKER) as temporary:
-        found = _read_all(files, spec, temporary)
-        if not found.rows:
-            path, _, message = found.rejects[0]
-            more = f" (and {len(found.rejects) - 1} more files)" if len(found.rejects) > 1 else ""
-            raise DatasetError(f"{path}: {message}{more}. No usable scan was found")
-        _write_rejects(temporary, found.rejects)
-        index = pd.DataFrame(found.rows, columns=["scan_id", "path", "source"])
-        joined = match_rows(given, index, _rejected(temporary)) if given else {}
-        if given is None or not any(row.patient_id for row in given.rows):
-            _say_patients(found.rows)
-        manifest = settle(found.rows, joined, seed=seed, labels=given.path if given else None)
-        manifest.to_parquet(temporary / "manifest.parquet", index=False)
-        learned = table(given, joined, len(manifest)) if given else _own_labels(found.labels)
-        if learned is not None:
-            _write_labels(temporary, manifest, learned)
-        digest = hashlib.sha256("".join([str(spec.size_px), *manifest["scan_id"]]).encode()).hexdigest()[:16]
-        counts = {
-            "scans": len(manifest),
-            "patients": int(manifest["patient_id"].nunique()),
-            "rejects": len(found.rejects),
-        }
-        software = {"medtl": __version__, "numpy": np.__version__, "pandas": pd.__version__}
-        content = {"spec": spec.model_dump(mode="json"), "counts": counts, "fingerprint": digest, "software": software}
-        write_json(temporary / MARKER, content | {"seed": seed})
-        dataset = Dataset(temporary, spec, manifest, digest)
-        write_input_report(
-            dataset.pixels, manifest, learned, found.rejects, temporary / "report.html", name=folder.name
-        )
-    parts = ", ".join(f"{part} {count:,}" for part, count in manifest["split"].value_counts().items())
-    say(
-        f"{len(manifest):,} scans of {counts['patients']:,} patients ({parts}), {len(found.rejects):,} files rejected: "
-        f"{folder}"
-    )
-    say(f"what was read and how: {folder / 'report.html'}")
-    return open_dataset(folder)
+    only_npz = all(is_npz(file) for file in files)
+    spec = build(PreprocessSpec, {"size_px": size_px or (_own_side(files) if only_npz else DEFAULT_SIZE_PX)})
+    with atomic_folder(folder, marker=MARKER) as work:
+        taken, refused = _store(files, spec, work, total=_count(files) if only_npz else len(files))
+        if not taken:
+            raise DatasetError(_nothing(refused))
+        manifest, rejects = manifest_table([item.row for item in taken]), reject_table([item.row for item in refused])
+        join = match_labels(rows, manifest, rejects) if rows else None
+        official = [item.row["split"] for item in taken]
+        assign_patients_and_parts(manifest, official=official, join=join, seed=seed)
+        table = join.table if join else own_labels([item.labels for item in taken])
+        if join and any(item.labels for item in taken):
+            say(f"labels: those of {Path(str(labels)).name}; those inside the .npz are not used")
+        if join and join.unused:
+            say(f"labels: {join.unused:,} are of files that were rejected: not used")
+        manifest.to_parquet(work / "manifest.parquet", index=False)
+        rejects.to_csv(work / "rejects.csv", index=False)
+        if table:
+            write_labels(work / "labels.csv", manifest, table)
+        write_json(work / MARKER, _description(spec, manifest, rejects, files, seed))
+        pixels = ShardReader(work, count=len(manifest), size_px=spec.size_px).read
+        write_input_report(pixels, manifest, table, rejects, work / "report.html", name=folder.name)
+    dataset = open_dataset(folder)
+    _tell(dataset, rejects)
+    return dataset
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    rows: list[dict[str, Any]]
-    labels: list[dict[str, float]]
-    rejects: list[tuple[str, str, str]]
+def _store(
+    files: Sequence[FoundFile], spec: PreprocessSpec, work: Path, *, total: int
+) -> tuple[list[Taken], list[Refused]]:
+    """Read all files; squares go to disk at once, rows stay in memory."""
+    taken: list[Taken] = []
+    refused: list[Refused] = []
+    path_of: dict[str, str] = {}
+    with progress("reading", total) as update, ShardWriter(work, size_px=spec.size_px) as shards:
+        for item in read_files(files, spec):
+            if isinstance(item, Taken):
+                digest, path = item.row["sha256"], item.row["path"]
+                if digest in path_of:
+                    item = item.as_duplicate(of=path_of[digest])
+                else:
+                    path_of[digest] = path
+                    shards.append(item.square)
+                    taken.append(item.without_square())
+            if isinstance(item, Refused):
+                refused.append(item)
+            update(len(taken) + len(refused), rejected=len(refused))
+    return taken, refused
 
 
 def _own_side(files: Sequence[FoundFile]) -> int:
-    """The stored side when nobody chooses: 256, or an `.npz` collection's own where that is smaller."""
-    if not all(found.path.suffix == ".npz" for found in files):
-        return DEFAULT_PX
-    try:
-        return min(DEFAULT_PX, max(int(max(next(read_scans(found)).scan.pixels.shape)) for found in files))
-    except (ScanError, StopIteration):
-        return DEFAULT_PX
+    side = max(side_of(file.path, name=str(file.path)) for file in files)
+    return min(max(side, 16), 2048)
 
 
-def _read_all(files: Sequence[FoundFile], spec: PreprocessSpec, folder: Path) -> _Found:
-    """Read every file on all cores, in order, and write the squares in shards."""
-    result = _Found(rows=[], labels=[], rejects=[])
-    seen: dict[str, str] = {}
-    shard: list[Stored] = []
-    limit = max(1, SHARD_BYTES // spec.size_px**2)
-    written = 0
-
-    def flush() -> None:
-        nonlocal written
-        np.save(folder / f"pixels-{written:05d}.npy", np.stack(shard))
-        written += 1
-        shard.clear()
-
-    with progress("reading", len(files)) as update:
-        for done, (found, items) in enumerate(_in_order(files, spec), start=1):
-            source = str(found.path.resolve())[: -len(found.name)].rstrip("/") or "/"
-            try:
-                for row, labels, square in items:
-                    if (twin := seen.get(row["sha256"])) is not None:
-                        result.rejects.append((row["path"], "duplicate", f"same bytes as {twin}"))
-                        continue
-                    seen[row["sha256"]] = row["path"]
-                    result.rows.append(row | {"source": source})
-                    result.labels.append(labels)
-                    shard.append(square)
-                    if len(shard) >= limit:
-                        flush()
-            except ScanError as problem:
-                result.rejects.append((found.name, problem.code, problem.message))
-            update(done)
-    if shard:
-        flush()
-    return result
+def _count(files: Sequence[FoundFile]) -> int:
+    return sum(count_of(file.path, name=str(file.path)) for file in files)
 
 
-Item = tuple[dict[str, Any], dict[str, float], Stored]
+def _nothing(refused: Sequence[Refused]) -> str:
+    first = refused[0].row
+    return f"none of the {len(refused):,} files can be used; the first: {first['path']}: {first['message']}"
 
 
-def _in_order(files: Sequence[FoundFile], spec: PreprocessSpec) -> Iterator[tuple[FoundFile, Iterator[Item]]]:
-    """Files with their images, read ahead by threads (the decoders release the interpreter's lock)."""
-
-    def images(found: FoundFile) -> Iterator[Item]:
-        for each in read_scans(found):
-            row = describe(each.scan, path=each.name, source="", split=each.split)
-            yield row, each.labels, spec.stored(each.scan)
-
-    def single(found: FoundFile) -> list[Item]:
-        return list(images(found))
-
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[FoundFile, Future[list[Item]] | None]] = deque()
-
-        def result(found: FoundFile, future: Future[list[Item]] | None) -> Iterator[Item]:
-            # An .npz file may hold more than fits into memory: it is streamed here instead.
-            yield from images(found) if future is None else future.result()
-
-        for found in files:
-            waiting.append((found, None if found.path.suffix == ".npz" else pool.submit(single, found)))
-            if len(waiting) >= workers * IN_FLIGHT:
-                first = waiting.popleft()
-                yield first[0], result(*first)
-        for first in waiting:
-            yield first[0], result(*first)
+def _description(
+    spec: PreprocessSpec, manifest: pd.DataFrame, rejects: pd.DataFrame, files: Sequence[FoundFile], seed: int
+) -> dict[str, Any]:
+    digest = hashlib.sha256("\n".join([*manifest["scan_id"], spec.model_dump_json()]).encode())
+    parts = manifest["split"].value_counts()
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "counts": {
+            "scans": len(manifest),
+            "patients": int(manifest["patient_id"].nunique()),
+            **{part: int(parts.get(part, 0)) for part in ("train", "val", "test")},
+            "rejects": len(rejects),
+        },
+        "fingerprint": digest.hexdigest()[:16],
+        "sources": sorted({os.path.abspath(file.root) for file in files}),  # noqa: PTH100
+        "seed": seed,
+        "software": {"medtl": __version__, "python": platform.python_version()} | {n: version(n) for n in _SOFTWARE},
+    }
 
 
-def _own_labels(labels: Sequence[dict[str, float]]) -> LabelTable | None:
-    """Labels that the files themselves carry."""
-    findings = tuple(dict.fromkeys(finding for each in labels for finding in each))
-    if not findings:
-        return None
-    values = np.array([[each.get(finding, np.nan) for finding in findings] for each in labels], np.float32)
-    return LabelTable(findings=findings, values=values)
-
-
-def _write_labels(folder: Path, manifest: pd.DataFrame, labels: LabelTable) -> None:
-    content = manifest[["scan_id", "path", "patient_id", "split"]].copy()
-    for i, finding in enumerate(labels.findings):
-        content[finding] = pd.Series(labels.values[:, i]).astype("Int64")
-    content[~np.isnan(labels.values).all(axis=1)].to_csv(folder / "labels.csv", index=False)
-
-
-def _write_rejects(folder: Path, rejects: Sequence[tuple[str, str, str]]) -> None:
-    with (folder / "rejects.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "code", "message"), *rejects])
-
-
-def _rejected(folder: Path) -> dict[str, str]:
-    """Rejected paths, a duplicate's with the path of the scan that was kept."""
-    with (folder / "rejects.csv").open(newline="", encoding="utf-8") as file:
-        return {
-            line["path"]: line["message"].removeprefix("same bytes as ") if line["code"] == "duplicate" else ""
-            for line in csv.DictReader(file)
-        }
-
-
-def _say_patients(rows: Sequence[dict[str, Any]]) -> None:
-    unknown = sum(row["patient_id"] is None and row["split"] is None for row in rows)
-    if unknown:
-        say(
-            f"{unknown:,} scans name no patient; each counts as a patient of its own. If some share a patient, give a "
-            "labels file with a column patient_id, or the parts will share patients"
-        )
+def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
+    parts = data.manifest["split"].value_counts()
+    shares = ", ".join(f"{part} {parts.get(part, 0):,}" for part in ("train", "val", "test"))
+    patients = data.manifest["patient_id"].nunique()
+    say(f"{len(data):,} scans of {patients:,} patients at {data.spec.size_px} px ({shares}): {data.folder}")
+    if len(rejects):
+        reasons = ", ".join(f"{code} {n:,}" for code, n in rejects["code"].value_counts().items())
+        say(f"{len(rejects):,} files rejected ({reasons}): {data.folder / 'rejects.csv'}")
+    for part in ("train", "val", "test"):
+        if not parts.get(part, 0):
+            say(f"note: no patient is in the part '{part}'; with so few, name parts in the column 'split' of --labels")

@@ -1,128 +1,138 @@
-"""PNG, JPEG, TIFF and single NIfTI slices as display values."""
+"""PNG, JPEG and TIFF to scans."""
 
 import io
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+import tifffile
+from PIL import Image, UnidentifiedImageError
 
+from medtl.data.kinds import check_size
+from medtl.data.quiet import quiet
+from medtl.data.scan import Scan
+from medtl.data.values import full_range, luminance
 from medtl.errors import ScanError
 
-Pixels = npt.NDArray[np.float32]
-LARGEST_PIXELS = 250_000_000
-"""More than this would take a gigabyte as float32."""
+_ORIENTATION_TAG = 0x0112
+# EXIF 2.32, 4.6.4 A: how the first row and column of the file lie in the picture.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def luminance(rgb: npt.NDArray[Any]) -> Pixels:
-    """(H, W, 3) colour to (H, W) luma (ITU-R BT.601)."""
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    return np.asarray(rgb[..., :3].astype(np.float32) @ weights, np.float32)
-
-
-def check_size(path: str, height: int, width: int, samples: int = 1) -> None:
-    """Refuse an absurd size before anything is allocated.
-
-    Raises:
-        ScanError: `too_large`.
-    """
-    if height * width * samples > LARGEST_PIXELS:
-        raise ScanError(
-            "too_large",
-            path,
-            f"claims {width} x {height} pixels; the limit is {LARGEST_PIXELS:,}. Is the header damaged?",
-        )
-
-
-def stretch(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
-    """Linear from low..high to 0..1, cut off at both ends."""
-    scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
-
-
-def percentile_window(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """The 0.5th and 99.5th percentile; widened where they are equal."""
-    low, high = np.percentile(values, [0.5, 99.5])
-    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()) or 1.0)
-
-
-def read_picture(data: bytes, path: str) -> tuple[Pixels, tuple[str, ...]]:
-    """A PNG, JPEG or TIFF.
-
-    Returns:
-        (H, W) in 0..1 and what was done to get there.
+def read_image(data: bytes, *, name: str, sha256: str) -> Scan:
+    """Read a PNG or JPEG: 1, 8 or 16 bits, palette, transparency (on black), colour (to luminance).
 
     Raises:
-        ScanError: damaged, too large, or more than one picture.
+        ScanError: `truncated`, `damaged`, `too_large` or `volume` (an animation).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
-            check_size(path, image.height, image.width)
-            if (pictures := int(getattr(image, "n_frames", 1))) > 1:
-                raise ScanError("volume", path, f"holds {pictures} pictures; this version reads single images")
-            kind = f"{image.format} {image.mode}"
-            values = _gray(ImageOps.exif_transpose(image))
+        with quiet("PIL"), Image.open(io.BytesIO(data)) as image:
+            check_size(name, image.width * image.height, what=f"{image.height} x {image.width} pixels")
+            if image.format == "PNG" and (frames := int(getattr(image, "n_frames", 1))) > 1:
+                raise _several(name, frames, "frames")
+            image.load()
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            values = _plain(image)
+    except Image.DecompressionBombError:
+        raise ScanError("too_large", name, "claims more pixels than a scan has; the header may be damaged") from None
     except ScanError:
         raise
-    except Exception as problem:  # Pillow raises many kinds on damaged files
-        raise ScanError("damaged", path, f"cannot be decoded as a picture ({problem}); copy it again") from None
-    return _scaled(values, kind)
+    except Exception as problem:  # Pillow's decoders raise almost anything on damaged files
+        raise _broken(name, problem) from None
+    return _scan(values, orientation, name=name, sha256=sha256)
 
 
-def _gray(image: Image.Image) -> npt.NDArray[Any]:
-    if image.mode in ("L", "I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
-    if image.mode == "1":
-        return np.asarray(image.convert("L"))
-    return luminance(np.asarray(image.convert("RGB")))
+def _plain(image: Image.Image) -> npt.NDArray[Any]:
+    """(H, W) grey values in the file's own type, or (H, W, 3 or 4) uint8 colour, the last being opacity."""
+    if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        return values.astype(values.dtype.newbyteorder("="))
+    seen_through = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    return np.asarray(image.convert("RGBA" if seen_through else "RGB"))
 
 
-def _scaled(values: npt.NDArray[Any], kind: str) -> tuple[Pixels, tuple[str, ...]]:
-    top = float(values.max())
-    if values.dtype == np.float32 and top <= 255.0 and not kind.endswith(" F"):
-        return stretch(values, 0, 255), (kind, "colour to luminance")
-    if values.dtype == np.uint8:
-        return stretch(values, 0, 255), (kind,)
-    if kind.endswith(" F"):
-        low, high = percentile_window(values)
-        return stretch(values, low, high), (kind, f"percentiles {low:g} to {high:g}")
-    bits = next(bits for bits in (8, 10, 12, 16, 32) if top < 2**bits)
-    return stretch(values, 0, 2**bits - 1), (kind, f"scaled by {bits} bits, the fewest that hold its values")
-
-
-def read_nifti(data: bytes, path: str) -> tuple[Pixels, tuple[float, float] | None, tuple[str, ...]]:
-    """A NIfTI file with a single slice.
-
-    Returns:
-        (H, W) in 0..1, row and column spacing in mm, and what was done.
+def read_tiff(data: bytes, *, name: str, sha256: str) -> Scan:
+    """Read a TIFF with one page: integers or floats, MinIsWhite inverted, colour to luminance.
 
     Raises:
-        ScanError: damaged, or a volume.
+        ScanError: `truncated`, `damaged`, `too_large` or `volume` (several pages).
     """
-    import gzip
-
-    import nibabel
-
     try:
-        raw = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        image = nibabel.Nifti1Image.from_bytes(raw)
-        shape = tuple(side for i, side in enumerate(image.shape) if side > 1 or i < 2)
-        if len(shape) != 2:
-            raise ScanError(
-                "volume",
-                path,
-                f"holds a volume of {' x '.join(map(str, image.shape))}; this version reads single slices",
-            )
-        check_size(path, *shape)
-        values = np.asarray(image.dataobj, np.float32).reshape(shape).T[::-1]  # first axis runs left to right
-        zooms = image.header.get_zooms()
+        with quiet("tifffile"), tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            pages = [page for page in tiff.pages if not page.is_reduced]
+            if len(pages) != 1:
+                raise _several(name, len(pages), "pages")
+            page = pages[0]
+            size = " x ".join(str(side) for side in page.shape)
+            check_size(name, int(np.prod(page.shape, dtype=object)), what=f"{size} pixels")
+            orientation = int(getattr(page.tags.get(_ORIENTATION_TAG), "value", 1))
+            photometric = page.photometric.name if page.photometric is not None else ""
+            axes = page.axes
+            palette = photometric == "PALETTE"
+            values = _plain(Image.open(io.BytesIO(data))) if palette else _decoded(page, data)
     except ScanError:
         raise
-    except Exception as problem:  # nibabel, gzip and zlib raise many kinds on damaged files
-        raise ScanError("damaged", path, f"cannot be read as NIfTI ({problem}); copy it again") from None
-    low, high = percentile_window(values)
-    spacing = (float(zooms[1]), float(zooms[0]))
-    return stretch(values, low, high), spacing, ("NIfTI", f"percentiles {low:g} to {high:g}")
+    except Exception as problem:  # likewise tifffile's
+        raise _broken(name, problem) from None
+    if values.ndim == 3 and axes.startswith("S"):
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim == 3 and values.shape[-1] <= 2:
+        values = values[..., 0]
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[-1] > 4):
+        raise ScanError("volume", name, f"holds {size} values; this version of medtl reads single images")
+    return _scan(values, orientation, name=name, sha256=sha256, inverted=photometric == "MINISWHITE")
+
+
+def _decoded(page: Any, data: bytes) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(page.asarray())
+    except ValueError as problem:
+        if "imagecodecs" not in str(problem):
+            raise
+    with Image.open(io.BytesIO(data)) as image:  # libtiff knows LZW and JPEG; of such files it reads 8-bit ones well
+        values = np.asarray(image)
+        # Pillow has already turned MinIsWhite round for 8 bits; give back what the file stores.
+        return np.asarray(255 - values) if page.photometric.name == "MINISWHITE" and image.mode == "L" else values
+
+
+def _scan(values: npt.NDArray[Any], orientation: int, *, name: str, sha256: str, inverted: bool = False) -> Scan:
+    pixels, step = full_range(values)
+    steps = [step] if step else []
+    if pixels.ndim == 3:
+        opacity = pixels[..., 3] if pixels.shape[-1] == 4 else None
+        if (np.ptp(pixels[..., :3], axis=-1) > 0).any():
+            steps.append("colour to luminance")
+        pixels = luminance(pixels)
+        if opacity is not None and (opacity < 1).any():
+            pixels = pixels * opacity
+            steps.append("transparency on black")
+    if inverted:
+        pixels = np.float32(1) - pixels
+        steps.append("inverted (MinIsWhite)")
+    if orientation in _UPRIGHT:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+        steps.append("turned upright as EXIF says")
+    return Scan(pixels=np.clip(pixels, 0, 1).astype(np.float32), source=name, sha256=sha256, steps=tuple(steps))
+
+
+def _several(name: str, count: int, what: str) -> ScanError:
+    return ScanError("volume", name, f"holds {count} {what}; this version of medtl reads single images")
+
+
+def _broken(name: str, problem: Exception) -> ScanError:
+    said = " ".join(str(problem).split()) or type(problem).__name__
+    if isinstance(problem, MemoryError):
+        return ScanError("too_large", name, "needs more memory than there is")
+    if isinstance(problem, UnidentifiedImageError):
+        said = "its header cannot be read"
+    if any(word in said.lower() for word in ("truncat", "not enough", "unexpected end", "buffer is too small")):
+        return ScanError("truncated", name, f"ends before its pixels do ({said}); copy it again")
+    return ScanError("damaged", name, f"cannot be decoded ({said}); copy it again")

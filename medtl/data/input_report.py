@@ -2,8 +2,9 @@
 
 import base64
 import io
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def write_input_report(
     pixels: Callable[[npt.NDArray[np.int64]], Stored],
     manifest: pd.DataFrame,
     labels: LabelTable | None,
-    rejects: Sequence[tuple[str, str, str]],
+    rejects: pd.DataFrame,
     path: Path,
     *,
     name: str,
@@ -45,12 +46,18 @@ def write_input_report(
         tables=_tables(manifest),
         parts=_parts(manifest, labels),
         findings=labels.findings if labels else (),
-        steps=Counter(manifest["steps"]).most_common(30),
-        reasons=Counter(code for _, code, _ in rejects).most_common(),
-        rejects=list(rejects)[:200],
+        steps=Counter(_without_numbers(steps) for steps in manifest["steps"]).most_common(30),
+        reasons=Counter(rejects["code"]).most_common(),
+        rejects=list(zip(rejects["path"], rejects["code"], rejects["message"], strict=True))[:200],
         rejected=len(rejects),
     )
     path.write_text(text, encoding="utf-8")
+
+
+def _without_numbers(steps: str) -> str:
+    """Steps that differ from scan to scan in their numbers only are one kind of reading."""
+    steps = re.sub(r" \([^()]*\d[^()]*\)", "", steps)
+    return re.sub(r"window -?[\d.]+/[\d.]+", "window of the header", steps) or "used as they are"
 
 
 def _tables(manifest: pd.DataFrame) -> dict[str, Table]:

@@ -1,200 +1,280 @@
-"""Labels files: read strictly, joined to the scans of a dataset, refused with the row's number."""
+"""labels.csv: read strictly, and joined to the scans of a dataset."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medtl.data.split import PARTS
+from medtl.config import closest
+from medtl.data.manifest import absolute_paths
+from medtl.data.split import SPLITS
 from medtl.errors import LabelError
 from medtl.progress import say
 
-KEYS = ("scan_id", "path", "patient_id", "split")
-VALUES = {"": np.nan, "0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0}
+_KEYS = ("path", "scan_id", "patient_id", "split")
+_VALUES = {"0": 0.0, "1": 1.0, "": np.nan, "0.0": 0.0, "1.0": 1.0}  # tables with gaps write whole numbers as 1.0
+Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """Labels aligned with the rows of a dataset's manifest.
+    """What is known about each scan of a dataset.
 
     Args:
-        findings: names, in the order of the columns.
-        values: (N, F) float32 of 0, 1 or NaN for unknown.
+        findings: the names of the columns.
+        values: (N, F) float32, aligned with the manifest: 1 there, 0 not there, NaN unknown.
     """
 
     findings: tuple[str, ...]
-    values: npt.NDArray[np.float32]
+    values: Values
 
     @property
     def exclusive(self) -> bool:
-        """Whether the findings are classes: three or more, and every labeled scan has exactly one."""
+        """Whether findings are classes: at least three, of which each labeled scan has exactly one."""
         labeled = self.values[~np.isnan(self.values).all(axis=1)]
-        return (
-            len(self.findings) >= 3
-            and len(labeled) > 0
-            and bool((np.nan_to_num(labeled, nan=2.0).sum(axis=1) == 1).all())
-        )
+        return len(self.findings) >= 3 and len(labeled) > 0 and bool((labeled.sum(axis=1) == 1).all())
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelRow:
-    """One line of a labels file."""
-
-    number: int
-    """Counted as a spreadsheet does: the header is row 1."""
-    key: str
-    patient_id: str
-    split: str
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelFile:
-    """A labels file as it stands, not yet joined to scans."""
-
-    path: Path
-    key: str
-    findings: tuple[str, ...]
-    rows: tuple[LabelRow, ...]
-
-
-def read_labels(path: Path) -> LabelFile:
-    """Read a labels file.
-
-    Raises:
-        LabelError: no such file, no key column, no finding, or a value other than 0, 1 or empty; names the row.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file))
-    except FileNotFoundError:
-        raise LabelError(
-            f"{path}: no such file; expected a CSV with a column path or scan_id and one per finding"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise LabelError(f"{path}: is not a readable CSV file ({problem})") from None
-    header = [name.strip() for name in lines[0]] if lines else []
-    key = next((name for name in KEYS[:2] if name in header), None)
-    if key is None:
-        raise LabelError(
-            f"{path}: has the columns {', '.join(header) or 'none'}; expected path or scan_id, and findings"
-        )
-    if len(set(header)) < len(header) or "" in header:
-        raise LabelError(f"{path}: a column has no name or two have the same; give each its own")
-    body = [(i, line) for i, line in enumerate(lines[1:], start=2) if any(cell.strip() for cell in line)]
-    for i, line in body:
-        if len(line) != len(header):
-            raise LabelError(f"{path}, row {i}: has {len(line)} cells, the header has {len(header)}")
-    findings = _findings(path, header, [line for _, line in body])
-    places = {name: header.index(name) for name in header}
-
-    def cell(line: list[str], name: str) -> str:
-        return line[places[name]].strip() if name in places else ""
-
-    rows = []
-    for i, line in body:
-        for finding in findings:
-            if cell(line, finding) not in VALUES:
-                raise LabelError(
-                    f"{path}, row {i}: {finding} is '{cell(line, finding)}'; "
-                    "expected 0 (absent), 1 (present) or nothing (unknown)"
-                )
-        split = cell(line, "split")
-        if split and split not in PARTS:
-            raise LabelError(f"{path}, row {i}: split is '{split}'; expected {', '.join(PARTS)} or nothing")
-        values = tuple(VALUES[cell(line, finding)] for finding in findings)
-        rows.append(
-            LabelRow(number=i, key=cell(line, key), patient_id=cell(line, "patient_id"), split=split, values=values)
-        )
-    return LabelFile(path=path, key=key, findings=findings, rows=tuple(rows))
-
-
-def _findings(path: Path, header: Sequence[str], body: Sequence[list[str]]) -> tuple[str, ...]:
-    """The columns that are findings; a column of measurements is left out, and said so."""
-    findings = []
-    for i, name in enumerate(header):
-        if name in KEYS:
-            continue
-        cells = {line[i].strip() for line in body} - {""}
-        if cells and not cells & set(VALUES) and all(_is_number(cell) for cell in cells):
-            say(f"{path}: the column {name} holds measurements, not 0 and 1; it is not used as a finding")
-            continue
-        findings.append(name)
-    if not findings:
-        raise LabelError(f"{path}: has no column of findings; add one per finding with 0, 1 or nothing")
-    return tuple(findings)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def match_rows(labels: LabelFile, manifest: pd.DataFrame, rejected: Mapping[str, str]) -> dict[int, LabelRow]:
-    """Find the manifest row of every label.
+class LabelRows:
+    """A labels file whose every cell was checked; what each row is about is not known yet.
 
     Args:
-        manifest: with the columns `scan_id`, `path`, `source`.
-        rejected: paths of files that could not be used, which may have labels all the same; the value is the path of
-            the same scan where the file is a duplicate, else empty.
+        file: the file.
+        findings: the names of the columns with labels.
+        values: (R, F) float32.
+        cells: (R,) of each of path, scan_id, patient_id and split, empty where the file does not say.
+        numbers: (R,) the row of each in the file; the header is row 1.
+    """
 
-    Returns:
-        Manifest row to label row.
+    file: Path
+    findings: tuple[str, ...]
+    values: Values
+    cells: dict[str, list[str]]
+    numbers: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """A labels file joined to a manifest.
+
+    Args:
+        table: the labels, aligned with the manifest.
+        patients: patient id of each manifest row that the file names one for.
+        splits: likewise its part.
+        unused: labels of files that were rejected.
+    """
+
+    table: LabelTable
+    patients: dict[int, str]
+    splits: dict[int, str]
+    unused: int
+
+
+def read_labels(file: Path) -> LabelRows:
+    """Read a labels file and check every cell.
 
     Raises:
-        LabelError: a label that matches no scan or several, or two that disagree; names the row.
+        LabelError: names the row and what to do.
     """
-    index: dict[str, list[int]] = {}
-    for i, name in enumerate(manifest[labels.key].astype(str)):
-        index.setdefault(name, []).append(i)
-    sources = [str(Path(str(source)).resolve()) for source in manifest["source"].unique()]
-    joined: dict[int, LabelRow] = {}
-    unusable = 0
-    for row in labels.rows:
-        names = [row.key] if labels.key == "scan_id" else _spellings(row.key, labels.path.parent, sources)
-        place = next((index[name] for name in names if name in index), None)
-        if place is None:
-            twin = next((rejected[name] for name in names if name in rejected), None)
-            if twin is None:
-                raise LabelError(
-                    f"{labels.path}, row {row.number}: {labels.key} '{row.key}' matches no scan of the dataset; "
-                    f"expected something like '{manifest[labels.key].iloc[0]}'"
-                )
-            if not twin:
-                unusable += 1
-                continue
-            place = index[twin]
-        if len(place) > 1:
-            raise LabelError(f"{labels.path}, row {row.number}: '{row.key}' names {len(place)} scans; use scan_id")
-        before = joined.get(place[0])
-        if before is not None and not np.array_equal(before.values, row.values, equal_nan=True):
+    records = list(_records(file))
+    if not records:
+        raise LabelError(f"{file}: is empty; expected a header with path or scan_id and a column for each finding")
+    header = [name.strip() for name in records[0][1]]
+    _check_header(file, header)
+    body = records[1:]
+    for number, record in body:
+        if len(record) != len(header):
+            raise LabelError(f"{file}, row {number}: has {len(record)} cells, the header has {len(header)}")
+    if not body:
+        raise LabelError(f"{file}: has a header and no rows")
+    numbers = [number for number, _ in body]
+    columns = {name: [record[i].strip() for _, record in body] for i, name in enumerate(header)}
+    for number, part in zip(numbers, columns.get("split", []), strict=False):
+        if part not in ("", *SPLITS):
+            raise LabelError(f"{file}, row {number}: split '{part}'{closest(part, SPLITS)}")
+    findings: dict[str, list[float]] = {}
+    for name in header:
+        if name in _KEYS:
+            continue
+        if _is_measurement(columns[name]):
+            say(f"{file.name}: column '{name}' holds measurements, not 0 or 1: ignored")
+        elif not any(columns[name]):
+            say(f"{file.name}: column '{name}' is empty: ignored")
+        else:
+            findings[name] = _values(file, name, columns[name], numbers)
+    if not findings:
+        raise LabelError(
+            f"{file}: no column with labels; beside {', '.join(n for n in header if n in _KEYS)} it needs a column of "
+            "0, 1 or empty for each finding"
+        )
+    return LabelRows(
+        file=file,
+        findings=tuple(findings),
+        values=np.array(list(findings.values()), np.float32).T,
+        cells={name: columns.get(name, [""] * len(body)) for name in _KEYS},
+        numbers=numbers,
+    )
+
+
+def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, with their numbers."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            for number, record in enumerate(csv.reader(lines, strict=True), start=1):
+                if any(cell.strip() for cell in record):
+                    yield number, record
+    except FileNotFoundError:
+        raise LabelError(f"{file}: no such file") from None
+    except UnicodeDecodeError:
+        raise LabelError(f"{file}: is not UTF-8 text; save it as CSV with UTF-8 encoding") from None
+    except (OSError, csv.Error) as problem:
+        raise LabelError(f"{file}: cannot be read as CSV ({problem})") from None
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise LabelError(f"{file}: its columns are separated by semicolons or tabs; save it with commas")
+    if not {"path", "scan_id"} & set(header):
+        raise LabelError(f"{file}: has the columns {', '.join(header)}; one must be 'path' or 'scan_id'")
+    for i, name in enumerate(header):
+        if not name:
+            raise LabelError(f"{file}, row 1: column {i + 1} has no name")
+        if name in header[:i]:
+            raise LabelError(f"{file}, row 1: two columns are called '{name}'")
+
+
+def _is_measurement(cells: list[str]) -> bool:
+    try:
+        numbers = {float(cell) for cell in cells if cell}
+    except ValueError:
+        return False
+    return bool(numbers) and not numbers & {0.0, 1.0}
+
+
+def _values(file: Path, name: str, cells: list[str], numbers: list[int]) -> list[float]:
+    for number, cell in zip(numbers, cells, strict=True):
+        if cell not in _VALUES:
             raise LabelError(
-                f"{labels.path}, row {row.number}: '{row.key}' is also in row {before.number}, with other labels"
+                f"{file}, row {number}: '{cell}' in column '{name}'; a label is 0, 1 or empty (unknown). "
+                "A column that is no finding must be left out"
             )
-        joined[place[0]] = row
-    if unusable:
-        say(f"{labels.path}: {unusable:,} labels are of files that could not be read; see rejects.csv")
-    return joined
+    return [_VALUES[cell] for cell in cells]
 
 
-def _spellings(key: str, folder: Path, sources: Sequence[str]) -> list[str]:
-    """The ways in which a labels file may name a path that the manifest keeps relative to its source."""
-    plain = PurePosixPath(key.replace("\\", "/")).as_posix()
-    full = str((folder / key).resolve())
-    inside = [full[len(source) :].lstrip("/") for source in sources if full.startswith(source + "/")]
-    return [plain, *inside, Path(full).name] if full in sources else [plain, *inside]
+def join_labels(file: Path, manifest: pd.DataFrame, rejects: pd.DataFrame) -> LabelTable:
+    """Join a labels file to a dataset whose parts are fixed.
+
+    Raises:
+        LabelError: a cell or an id that cannot be used, with its row; patients or splits that the dataset's parts
+            contradict, so that a patient to learn from would also be one to test on.
+    """
+    rows = read_labels(file)
+    join = match_labels(rows, manifest, rejects)
+    if join.unused:
+        say(f"{file.name}: {join.unused:,} labels are of files that were rejected: not used")
+    again = "ingest the scans again with --labels, so that the parts follow the labels file"
+    part = list(manifest["split"])
+    for row, split in join.splits.items():
+        if part[row] != split:
+            raise LabelError(
+                f"{file}: puts {manifest['path'][row]} into '{split}', the dataset has it in '{part[row]}'; {again}"
+            )
+    parts_of: dict[str, str] = {}
+    for row, patient in join.patients.items():
+        if parts_of.setdefault(patient, part[row]) != part[row]:
+            raise LabelError(
+                f"{file}: the scans of patient {patient} are in the parts '{parts_of[patient]}' and '{part[row]}' of "
+                f"the dataset, which knew no better; {again}"
+            )
+    return join.table
 
 
-def table(labels: LabelFile, joined: Mapping[int, LabelRow], count: int) -> LabelTable:
-    """Labels in the order of the manifest's `count` rows."""
-    values = np.full((count, len(labels.findings)), np.nan, np.float32)
-    for i, row in joined.items():
-        values[i] = row.values
-    return LabelTable(findings=labels.findings, values=values)
+def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame) -> Join:
+    """Find the scan that each row of a labels file is about.
+
+    A scan is named by `scan_id`, by its path in the manifest, or by a path that leads from the folder of the labels
+    file (or from /) to where the scan lay when it was ingested.
+
+    Raises:
+        LabelError: an id that matches no scan or several, rows that disagree about a scan or a patient.
+    """
+    scans = _Index(manifest, rejects)
+    values = np.full((len(manifest), len(rows.findings)), np.nan, np.float32)
+    first: dict[int, int] = {}
+    patients: dict[int, str] = {}
+    splits: dict[int, str] = {}
+    parts_of: dict[str, tuple[str, int]] = {}
+    unused = 0
+    for i, number in enumerate(rows.numbers):
+        where = f"{rows.file}, row {number}"
+        row = scans.find(rows.cells["path"][i], rows.cells["scan_id"][i], rows.file, where)
+        if row is None:
+            unused += 1
+            continue
+        earlier = f"row {first.setdefault(row, number)}"
+        known = ~np.isnan(rows.values[i])
+        clash = known & ~np.isnan(values[row]) & (values[row] != rows.values[i])
+        if clash.any():
+            name = rows.findings[int(np.flatnonzero(clash)[0])]
+            raise LabelError(f"{where}: says otherwise about '{name}' of the same scan than {earlier}; keep one")
+        values[row, known] = rows.values[i, known]
+        patient, split = rows.cells["patient_id"][i], rows.cells["split"][i]
+        if patient and patients.setdefault(row, patient) != patient:
+            raise LabelError(f"{where}: names patient {patient}, {earlier} names {patients[row]} for the same scan")
+        if split:
+            owner = patient or str(manifest["patient_id"][row])
+            part, said = parts_of.setdefault(owner, (split, number))
+            if part != split:
+                raise LabelError(
+                    f"{where}: puts patient {owner} into '{split}', row {said} into '{part}'; a patient to learn from "
+                    "cannot be one to test on"
+                )
+            splits[row] = split
+    return Join(
+        table=LabelTable(findings=rows.findings, values=values), patients=patients, splits=splits, unused=unused
+    )
+
+
+class _Index:
+    """From the ways to name a scan to its row; None stands for a file that was rejected."""
+
+    def __init__(self, manifest: pd.DataFrame, rejects: pd.DataFrame) -> None:
+        self.by_id: dict[str, int | None] = {name: row for row, name in enumerate(manifest["scan_id"])}
+        self.by_path: dict[str, list[int | None]] = {}
+        self.by_place: dict[str, int | None] = {}
+        # A duplicate of a scan was rejected, but its labels are that scan's.
+        twins = [self.by_id.get(name) if code == "duplicate" else None
+                 for name, code in zip(rejects["scan_id"], rejects["code"], strict=True)]  # fmt: skip
+        for table, rows in ((rejects, twins), (manifest, list(range(len(manifest))))):
+            for path, place, row in zip(table["path"], absolute_paths(table), rows, strict=True):
+                self.by_path.setdefault(path, []).append(row)
+                self.by_place[place] = row
+
+    def find(self, path: str, scan_id: str, file: Path, where: str) -> int | None:
+        if scan_id:
+            if scan_id not in self.by_id:
+                raise LabelError(f"{where}: no scan has the scan_id '{scan_id}'{_near(self.by_id)}")
+            return self.by_id[scan_id]
+        if not path:
+            raise LabelError(f"{where}: names no scan; fill in its path or scan_id")
+        rows = set(self.by_path.get(os.path.normpath(path.replace("\\", "/")), ()))
+        if len(rows) > 1:
+            raise LabelError(f"{where}: '{path}' is in several of the ingested folders; name the scan by scan_id")
+        if rows:
+            return rows.pop()
+        place = os.path.normpath(os.path.join(os.path.abspath(file.parent), path.replace("\\", "/")))  # noqa: PTH100, PTH118
+        if place not in self.by_place:
+            raise LabelError(f"{where}: no scan has the path '{path}'{_near(self.by_path)}")
+        return self.by_place[place]
+
+
+def _near(known: Mapping[str, object]) -> str:
+    """An example of what would have matched."""
+    example = next(iter(known), None)
+    return f"; the dataset's look like '{example}'" if example else ""

@@ -1,27 +1,36 @@
-"""The table of a dataset: a row per image, its patient and its part."""
+"""The tables of a dataset: a row for each scan, and a row for each file that is not one."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medtl.data.labels import LabelRow
 from medtl.data.scan import Scan
-from medtl.data.split import split_of
-from medtl.errors import LabelError
+from medtl.errors import DatasetError
 
-COLUMNS = (
+TEXT = [
+    "scan_id", "path", "source", "patient_id", "study_id", "series_id", "split", "modality", "body_part", "view",
+    "manufacturer", "scanner", "sex", "sha256", "steps",
+]  # fmt: skip
+COLUMNS = [
     "row", "scan_id", "path", "source", "patient_id", "study_id", "series_id", "split", "modality", "body_part", "view",
     "manufacturer", "scanner", "age_years", "sex", "height_px", "width_px", "row_spacing_mm", "column_spacing_mm",
     "sha256", "steps",
-)  # fmt: skip
+]  # fmt: skip
+REJECT_COLUMNS = ["path", "code", "message", "source", "scan_id"]
 
 
 def describe(scan: Scan, *, path: str, source: str, split: str | None) -> dict[str, Any]:
-    """One row of the manifest, its number, patient and part still to be settled."""
-    header = scan.header
-    row_mm, column_mm = scan.spacing_mm or (None, None)
+    """A scan as a row of the manifest.
+
+    Args:
+        path: its path below `source`; what labels name.
+        source: the folder that `path` counts from, absolute.
+        split: the part that the file itself names, if it does.
+    """
+    header, spacing = scan.header, scan.spacing_mm or (None, None)
     return {
         "scan_id": scan.scan_id,
         "path": path,
@@ -39,35 +48,54 @@ def describe(scan: Scan, *, path: str, source: str, split: str | None) -> dict[s
         "sex": header.sex,
         "height_px": scan.pixels.shape[0],
         "width_px": scan.pixels.shape[1],
-        "row_spacing_mm": row_mm,
-        "column_spacing_mm": column_mm,
+        "row_spacing_mm": spacing[0],
+        "column_spacing_mm": spacing[1],
         "sha256": scan.sha256,
         "steps": "; ".join(scan.steps),
     }
 
 
-def settle(
-    rows: list[dict[str, Any]], joined: Mapping[int, LabelRow], *, seed: int, labels: Path | None
-) -> pd.DataFrame:
-    """Give every row its patient and its part: all images of one patient are in one part.
+def manifest_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows as a table with the manifest's columns and types."""
+    table = pd.DataFrame(list(rows), columns=COLUMNS[1:])
+    table.insert(0, "row", range(len(table)))
+    text = dict.fromkeys(TEXT, "string")
+    numbers = dict.fromkeys(["age_years", "row_spacing_mm", "column_spacing_mm"], "float64")
+    return table.astype(text | numbers | dict.fromkeys(["row", "height_px", "width_px"], "int64"))
 
-    A patient id comes from the labels file, else from the header, else the file is its own patient. The part comes
-    from the labels file, else from the file's official split, else from a hash of the patient id.
+
+def reject_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The files that were not taken, with the reason of each."""
+    return pd.DataFrame(list(rows), columns=REJECT_COLUMNS).astype("string")
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """The manifest of a dataset folder.
 
     Raises:
-        LabelError: a patient whose images are sent to different parts.
+        DatasetError: it is missing, damaged or lacks a column.
     """
-    sent: dict[str, str] = {}
-    for i, row in enumerate(rows):
-        label = joined.get(i)
-        row["patient_id"] = (label.patient_id if label else "") or row["patient_id"] or row["path"]
-        split = (label.split if label else "") or row["split"]
-        if split and sent.setdefault(row["patient_id"], split) != split:
-            raise LabelError(
-                f"{labels}: patient {row['patient_id']} is in {sent[row['patient_id']]} and in {split}; "
-                "all scans of a patient belong to one part"
-            )
-    for number, row in enumerate(rows):
-        row["row"] = number
-        row["split"] = sent.get(row["patient_id"]) or split_of(row["patient_id"], seed)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    path = folder / "manifest.parquet"
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; the dataset is incomplete: ingest the scans again") from None
+    except Exception as problem:  # pyarrow's own exceptions are many
+        said = str(problem).splitlines()[0]
+        raise DatasetError(f"{path}: cannot be read ({said}); ingest the scans again") from None
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        raise DatasetError(f"{path}: has no column '{missing[0]}'; ingest the scans again with this version of medtl")
+    return table
+
+
+def read_rejects(folder: Path) -> pd.DataFrame:
+    """The rejects of a dataset folder; empty where there is no such file."""
+    path = folder / "rejects.csv"
+    if not path.is_file():
+        return reject_table([])
+    return pd.read_csv(path, dtype="string", keep_default_na=False)
+
+
+def absolute_paths(table: pd.DataFrame) -> list[str]:
+    """Where each row's file lay when it was ingested."""
+    return [os.path.join(s, p) for s, p in zip(table["source"], table["path"], strict=True)]  # noqa: PTH118 - fast

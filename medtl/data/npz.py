@@ -1,123 +1,188 @@
-"""MedMNIST-style `.npz` files: train, val and test images with their labels (Yang 2023, Sci Data 10, 41)."""
+"""The `.npz` layout of MedMNIST: `train_images`, `train_labels`, and the same of `val` and `test`.
+
+Yang et al., MedMNIST v2, Scientific Data 2023, doi:10.1038/s41597-022-01721-8.
+"""
 
 import hashlib
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.kinds import check_size
+from medtl.data.medmnist import CLASSES, FINDING_OF_CLASS, LABELS
 from medtl.data.scan import Scan
+from medtl.data.values import full_range, luminance
 from medtl.errors import ScanError
 
-# Class names of MedMNIST v2 sets that doctors would not recognise by number. Two names: the second is the finding.
-CLASS_NAMES: dict[str, tuple[str, ...]] = {
-    "pneumoniamnist": ("normal", "pneumonia"),
-    "breastmnist": ("malignant", "normal_or_benign"),
-    "octmnist": ("choroidal_neovascularization", "diabetic_macular_edema", "drusen", "normal"),
-    "dermamnist": (
-        "actinic_keratoses", "basal_cell_carcinoma", "benign_keratosis", "dermatofibroma", "melanoma",
-        "melanocytic_nevi", "vascular_lesions",
-    ),
-    "chestmnist": (
-        "atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax",
-        "consolidation", "edema", "emphysema", "fibrosis", "pleural_thickening", "hernia",
-    ),
-}  # fmt: skip
+SPLITS = ("train", "val", "test")
+_LAYOUT = "expected train_images, train_labels, val_images, ... of MedMNIST"
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NpzImage:
-    """One image of the file, with its official part and its labels."""
+    """One image, its official part, and 0 or 1 for each finding (None without labels)."""
 
-    name: str
-    scan: Scan
+    place: str
     split: str
-    labels: dict[str, float]
+    scan: Scan
+    labels: dict[str, float] | None
 
 
 def read_npz(path: Path, *, name: str) -> Iterator[NpzImage]:
-    """Every image of the file, in order.
+    """Every image of the file, one in memory at a time.
+
+    Args:
+        path: the file. Images are (N, H, W) or (N, H, W, 3) of an unsigned type; labels (N, 1) classes or
+            (N, L) zeros and ones.
+        name: how messages call it.
 
     Raises:
-        ScanError: not a zip of arrays, or not the layout `train_images`, `train_labels`, ...
+        ScanError: `not_an_image` (another layout), `volume`, `bad_labels`, `truncated` or `damaged`.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            splits = [part for part in ("train", "val", "test") if f"{part}_images" in arrays]
-            if not splits:
-                found = ", ".join(list(arrays)[:6])
-                raise ScanError(
-                    "layout", path, f"holds the arrays {found}; expected train_images, train_labels, val_images, ..."
+    with _Opened(path, name) as file:
+        parts = {split: _header(file, f"{split}_images", name) for split in SPLITS if _has(file, f"{split}_images")}
+        labels = _labels(file, path, name, {split: shape[0] for split, (shape, _) in parts.items()})
+        for split, (shape, dtype) in parts.items():
+            for index, image in enumerate(_images(file, split, shape, dtype, name)):
+                known = labels.get(split)
+                yield NpzImage(
+                    place=f"{split}/{index}",
+                    split=split,
+                    scan=_scan(image, f"{split}/{index}", name),
+                    labels=known[index] if known is not None else None,
                 )
-            labels = {part: _labels(arrays, part) for part in splits}
-            findings = _findings(name, labels)
-            for part in splits:
-                images = arrays[f"{part}_images"]
-                _check(path, part, images, labels[part])
-                for i, image in enumerate(images):
-                    known = labels[part]
-                    yield NpzImage(
-                        name=f"{name}#{part}/{i:06d}",
-                        scan=_scan(image, source=f"{path}#{part}/{i:06d}", identity=f"{name}#{part}/{i}"),
-                        split=part,
-                        labels=_named(findings, None if known is None else known[i]),
-                    )
-    except ScanError:
-        raise
-    except Exception as problem:  # numpy and zipfile raise many kinds on damaged files
-        raise ScanError("damaged", path, f"cannot be read as an .npz file ({problem}); copy it again") from None
 
 
-def _labels(arrays: Any, part: str) -> npt.NDArray[Any] | None:
-    if f"{part}_labels" not in arrays:
-        return None
-    labels = np.asarray(arrays[f"{part}_labels"])
-    return labels.reshape(len(labels), -1)
+def side_of(path: Path, *, name: str) -> int:
+    """The longer side of the file's images in pixels."""
+    with _Opened(path, name) as file:
+        shapes = [_header(file, f"{split}_images", name)[0] for split in SPLITS if _has(file, f"{split}_images")]
+    return max(max(shape[1:3]) for shape in shapes)
 
 
-def _findings(name: str, labels: dict[str, npt.NDArray[Any] | None]) -> tuple[str, ...]:
-    """The findings of the file: one for a binary set, else one for each class or each label."""
-    stem = Path(name).stem.split("_")[0].lower()
-    known = [part for part in labels.values() if part is not None and len(part)]
-    if not known:
-        return ()
-    names = CLASS_NAMES.get(stem)
-    if known[0].shape[1] > 1:
-        count = known[0].shape[1]
-        return names if names and len(names) == count else tuple(f"label_{i}" for i in range(count))
-    count = int(max(part.max() for part in known)) + 1
-    if count <= 2:
-        return (names[1] if names else stem,)
-    return names if names and len(names) == count else tuple(f"class_{i}" for i in range(count))
+def count_of(path: Path, *, name: str) -> int:
+    """How many images the file holds."""
+    with _Opened(path, name) as file:
+        return sum(_header(file, f"{split}_images", name)[0][0] for split in SPLITS if _has(file, f"{split}_images"))
 
 
-def _named(findings: tuple[str, ...], row: npt.NDArray[Any] | None) -> dict[str, float]:
-    if row is None or not findings:
+class _Opened:
+    """The zip file, with its many exceptions turned into one."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+
+    def __enter__(self) -> zipfile.ZipFile:
+        try:
+            self.file = zipfile.ZipFile(self.path)
+        except _BROKEN as problem:
+            raise ScanError("truncated", self.name, f"is not a whole .npz ({problem}); copy it again") from None
+        if not any(_has(self.file, f"{split}_images") for split in SPLITS):
+            held = ", ".join(item.removesuffix(".npy") for item in self.file.namelist()[:5])
+            self.file.close()
+            raise ScanError("not_an_image", self.name, f"holds the arrays {held}; {_LAYOUT}")
+        return self.file
+
+    def __exit__(self, kind: Any, problem: BaseException | None, trace: Any) -> None:
+        self.file.close()
+        if isinstance(problem, _BROKEN):
+            raise ScanError("damaged", self.name, f"cannot be unpacked ({problem}); copy it again") from None
+
+
+def _has(file: zipfile.ZipFile, key: str) -> bool:
+    return f"{key}.npy" in file.namelist()
+
+
+def _header(file: zipfile.ZipFile, key: str, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with file.open(f"{key}.npy") as stream:
+        shape, dtype = _array_header(stream, key, name)
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 3):
+        size = " x ".join(str(side) for side in shape)
+        code = "volume" if len(shape) >= 4 else "not_an_image"
+        raise ScanError(code, name, f"{key} is {size}; this version of medtl reads (N, H, W) and (N, H, W, 3)")
+    check_size(name, int(np.prod(shape[1:], dtype=object)), what=f"images of {shape[1]} x {shape[2]} pixels")
+    return shape, dtype
+
+
+def _array_header(stream: IO[bytes], key: str, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = reader(stream)
+    if dtype.hasobject:
+        raise ScanError("not_an_image", name, f"{key} holds Python objects, which medtl never loads; {_LAYOUT}")
+    if fortran and len(shape) > 1:
+        raise ScanError("unsupported_format", name, f"{key} is in Fortran order; save it with np.ascontiguousarray")
+    if dtype.kind not in "uib":
+        raise ScanError("unsupported_format", name, f"{key} is of type {dtype}; expected unsigned integers")
+    return shape, dtype
+
+
+def _images(
+    file: zipfile.ZipFile, split: str, shape: tuple[int, ...], dtype: np.dtype[Any], name: str
+) -> Iterator[npt.NDArray[Any]]:
+    length = int(np.prod(shape[1:])) * dtype.itemsize
+    with file.open(f"{split}_images.npy") as stream:
+        _array_header(stream, f"{split}_images", name)
+        for index in range(shape[0]):
+            data = stream.read(length)
+            if len(data) < length:
+                raise ScanError("truncated", name, f"{split}_images ends at image {index} of {shape[0]}; copy it again")
+            yield np.frombuffer(data, dtype).reshape(shape[1:])
+
+
+def _scan(image: npt.NDArray[Any], place: str, name: str) -> Scan:
+    digest = hashlib.sha256(f"{place}/{image.shape}/{image.dtype.str}/".encode() + image.tobytes()).hexdigest()
+    pixels, step = full_range(image.astype(image.dtype.newbyteorder("=")))
+    steps = [step] if step else []
+    if pixels.ndim == 3:
+        pixels = luminance(pixels)
+        steps.append("colour to luminance")
+    return Scan(pixels=np.clip(pixels, 0, 1), source=f"{name}#{place}", sha256=digest, steps=tuple(steps))
+
+
+def _labels(file: zipfile.ZipFile, path: Path, name: str, counts: dict[str, int]) -> dict[str, list[dict[str, float]]]:
+    """For each part that has labels, a mapping from finding to 0 or 1 for each image."""
+    raw: dict[str, npt.NDArray[Any]] = {}
+    for split, count in counts.items():
+        if not _has(file, f"{split}_labels"):
+            continue
+        with file.open(f"{split}_labels.npy") as stream:
+            shape, dtype = _array_header(stream, f"{split}_labels", name)
+            values = np.frombuffer(stream.read(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
+        raw[split] = values.reshape(len(values), -1).astype(np.int64)
+        if len(values) != count:
+            raise ScanError("bad_labels", name, f"{split} has {count} images and {len(values)} labels")
+    if not raw:
         return {}
-    if len(row) > 1:
-        return {finding: float(value) for finding, value in zip(findings, row, strict=True)}
-    if len(findings) == 1:
-        return {findings[0]: float(row[0])}
-    return {finding: float(int(row[0]) == i) for i, finding in enumerate(findings)}
+    stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).split("_")[0] or "finding"
+    widths, lowest = {values.shape[1] for values in raw.values()}, min(int(v.min(initial=0)) for v in raw.values())
+    highest = max(int(values.max(initial=0)) for values in raw.values())
+    if len(widths) != 1 or lowest < 0 or (widths != {1} and highest > 1):
+        raise ScanError("bad_labels", name, "labels are neither classes (N, 1) from 0 nor zeros and ones (N, L)")
+    names, columns = _columns(stem, widths.pop(), highest)
+    return {
+        split: [dict(zip(names, row, strict=True)) for row in columns(values).astype(float).tolist()]
+        for split, values in raw.items()
+    }
 
 
-def _check(path: Path, part: str, images: npt.NDArray[Any], labels: npt.NDArray[Any] | None) -> None:
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] != 3):
-        raise ScanError(
-            "layout" if images.ndim != 4 else "volume",
-            path,
-            f"{part}_images has shape {images.shape} and type {images.dtype}; expected (N, H, W) or (N, H, W, 3) uint8",
-        )
-    if labels is not None and len(labels) != len(images):
-        raise ScanError("layout", path, f"{part} has {len(images)} images but {len(labels)} labels")
-
-
-def _scan(image: npt.NDArray[np.uint8], *, source: str, identity: str) -> Scan:
-    from medtl.data.images import luminance
-
-    digest = hashlib.sha256(identity.encode() + image.tobytes()).hexdigest()
-    gray = luminance(image) if image.ndim == 3 else image.astype(np.float32)
-    return Scan(pixels=(gray / 255).astype(np.float32), source=source, sha256=digest, steps=("8-bit .npz",))
+def _columns(stem: str, width: int, highest: int) -> tuple[list[str], Any]:
+    """The findings, and how raw labels (N, L) become 0/1 columns (N, F)."""
+    if width > 1:
+        known = LABELS.get(stem, ())
+        names = list(known) if len(known) == width else [f"label_{i}" for i in range(width)]
+        return names, lambda values: values
+    if highest <= 1 and stem not in CLASSES:
+        name, positive = FINDING_OF_CLASS.get(stem, (stem, 1))
+        return [name], lambda values: values == positive
+    classes = CLASSES.get(stem, ())
+    names = list(classes) if len(classes) > highest else [f"class_{i}" for i in range(highest + 1)]
+    return names, lambda values: values == np.arange(len(names))

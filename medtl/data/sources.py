@@ -1,183 +1,204 @@
-"""From what a user names to scans: files, folders and globs found, each file's type told by its first bytes."""
+"""Files in: which files an input means, and the scans in each of them."""
 
 import glob
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from medtl.data.dicom import is_dicom_without_preamble, read_dicom
-from medtl.data.images import read_nifti, read_picture
+from medtl.data.dicom import read_dicom
+from medtl.data.images import read_image, read_tiff
+from medtl.data.kinds import HEAD_BYTES, kind_of
+from medtl.data.nifti import read_nifti
 from medtl.data.npz import read_npz
-from medtl.data.scan import Header, Scan
+from medtl.data.scan import Scan
 from medtl.errors import DatasetError, ScanError
 
-SIDE_FILES = {
-    ".csv",
-    ".tsv",
-    ".json",
-    ".jsonl",
-    ".txt",
-    ".md",
-    ".yaml",
-    ".yml",
-    ".html",
-    ".xml",
-    ".parquet",
-    ".py",
-    ".db",
+LARGEST_FILE_BYTES = 2**31
+# Files that lie beside scans and are not meant as such when a folder is named.
+_SIDE_SUFFIXES = {".csv", ".json", ".txt", ".md", ".yaml", ".yml", ".html", ".xml", ".parquet"}
+_SIDE_NAMES = {"readme", "license", "dicomdir"}
+_READERS: dict[str, Callable[..., Scan]] = {
+    "dicom": read_dicom,
+    "png": read_image,
+    "jpeg": read_image,
+    "tiff": read_tiff,
+    "nifti": read_nifti,
 }
-SIDE_NAMES = {"README", "LICENSE", "DICOMDIR"}
-LARGEST_FILE = 4 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundFile:
-    """A file that may hold scans; `name` is its path inside what the user named, with forward slashes."""
+    """A file that an input means.
+
+    Args:
+        path: where it is, beginning as the user named the input.
+        name: its path below `root`, with forward slashes; the same on every machine.
+        root: the folder that `name` counts from.
+    """
 
     path: Path
     name: str
+    root: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanInFile:
-    """One image of a file; `.npz` files bring official parts and labels along."""
+    """One image of a file, with what an `.npz` says about it.
+
+    Args:
+        name: the file's name, with `#split/index` where a file holds many images.
+        scan: the image.
+        split: "train", "val" or "test", where the file says.
+        labels: 0 or 1 for each finding, where the file has labels.
+    """
 
     name: str
     scan: Scan
     split: str | None = None
-    labels: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, float] | None = None
 
 
 def find_files(inputs: Sequence[str | Path]) -> list[FoundFile]:
-    """All files under files, folders and globs, in a fixed order, each once.
+    """The files that files, folders of any depth and globs mean, each once, in the order of the inputs, then by name.
 
-    Inside folders, hidden files and side files such as tables and texts are passed over; a file that the user names
-    is always kept, so that it can be refused with a reason.
+    Hidden files, and what lies beside scans (tables, texts, DICOMDIR), are left out of folders and globs. A file
+    that is named itself is always kept, so that it is refused with a reason.
 
     Raises:
-        DatasetError: a path that does not exist, a glob without match, or nothing found at all.
+        DatasetError: a path that does not exist, a glob without match, a folder without scans.
     """
-    found: dict[Path, FoundFile] = {}
-    for given in inputs:
-        path = Path(given)
-        if path.is_dir():
-            for inner in sorted(path.rglob("*")):
-                if inner.is_file() and not _passed_over(inner, path):
-                    found.setdefault(inner, FoundFile(path=inner, name=inner.relative_to(path).as_posix()))
-        elif path.exists():
-            found.setdefault(path, FoundFile(path=path, name=path.name))
-        else:
-            matches = sorted(glob.glob(str(given), recursive=True))  # noqa: PTH207 - takes absolute patterns too
-            if not matches:
-                raise DatasetError(f"{given}: no such file or folder; check the path")
-            for match in find_files(matches):
-                found.setdefault(match.path, match)
+    found: dict[str, FoundFile] = {}
+    for each in inputs:
+        for file in _expand(each):
+            found.setdefault(os.path.realpath(file.path), file)
     if not found:
-        named = ", ".join(map(str, inputs))
-        raise DatasetError(f"{named}: no scans found; expected DICOM, PNG, JPEG, TIFF, NIfTI or .npz files")
+        raise DatasetError("no input; name a file, a folder or a glob")
     return list(found.values())
 
 
-def _passed_over(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return hidden or path.suffix.lower() in SIDE_FILES or path.name in SIDE_NAMES
+def _expand(given: str | Path) -> list[FoundFile]:
+    path = Path(given)
+    if path.is_dir():
+        files = _walk(path, root=path)
+    elif path.exists():
+        return [FoundFile(path=path, name=path.name, root=path.parent)]
+    elif glob.has_magic(str(given)):
+        fixed = []
+        for part in path.parts:
+            if glob.has_magic(part):
+                break
+            fixed.append(part)
+        root = Path(*fixed)
+        matches = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]  # noqa: PTH207 - ** and order
+        if not matches:
+            raise DatasetError(f"{given}: no file matches")
+        files = [
+            file for match in matches for file in (_walk(match, root=root) if match.is_dir() else _one(match, root))
+        ]
+    else:
+        raise DatasetError(f"{given}: no such file or folder")
+    if not files:
+        raise DatasetError(f"{given}: no scans found; expected DICOM, PNG, JPEG, TIFF, NIfTI or .npz files")
+    return files
+
+
+def _walk(folder: Path, *, root: Path) -> list[FoundFile]:
+    files: list[FoundFile] = []
+    seen: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            files += _one(Path(here) / name, root)
+    return sorted(files, key=lambda file: file.name)
+
+
+def _one(path: Path, root: Path) -> list[FoundFile]:
+    is_side = path.suffix.lower() in _SIDE_SUFFIXES or path.stem.lower() in _SIDE_NAMES
+    if path.name.startswith(".") or is_side or not path.is_file():
+        return []
+    return [FoundFile(path=path, name=path.relative_to(root).as_posix(), root=root)]
 
 
 def read_scan(path: Path, *, name: str | None = None) -> Scan:
-    """The one image of a file.
+    """Read a file that holds one image.
+
+    Args:
+        path: the file.
+        name: how the scan and messages call it; the path by default.
 
     Raises:
         ScanError: the file cannot be used; `code` and message say why.
     """
-    return read_bytes(_bytes(path), name=name or str(path))
+    source = name or str(path)
+    kind_of(_head(path, source), name=source)
+    return read_bytes(_content(path, source), name=source)
 
 
 def read_scans(found: FoundFile) -> Iterator[ScanInFile]:
-    """Every image of a file, in order.
+    """Every image of a file: one of most, each of an `.npz`, which is read as a stream.
 
     Raises:
-        ScanError: as `read_scan`.
+        ScanError: the file cannot be used.
     """
-    if _is_npz(found.path):
-        for image in read_npz(found.path, name=found.name):
-            yield ScanInFile(name=image.name, scan=image.scan, split=image.split, labels=image.labels)
-    else:
-        yield ScanInFile(name=found.name, scan=read_scan(found.path))
+    source = str(found.path)
+    if kind_of(_head(found.path, source), name=source) != "npz":
+        yield ScanInFile(name=found.name, scan=read_bytes(_content(found.path, source), name=source))
+        return
+    for image in read_npz(found.path, name=source):
+        yield ScanInFile(name=f"{found.name}#{image.place}", scan=image.scan, split=image.split, labels=image.labels)
 
 
-def read_bytes(data: bytes, *, name: str) -> Scan:
-    """The one image in a file's bytes; what counts is the content, not the name's ending.
-
-    Args:
-        name: what messages and `Scan.source` call it.
-
-    Raises:
-        ScanError: the bytes cannot be used; `code` and message say why.
-    """
-    spacing: tuple[float, float] | None = None
-    header = Header()
-    if not data:
-        raise ScanError("empty", name, "the file is empty (0 bytes); copy it again")
-    if data[128:132] == b"DICM":  # first: a DICOM preamble may look like TIFF (PS3.10 7.1)
-        pixels, spacing, header, steps = read_dicom(data, name)
-    elif data[:4] in (b"\x89PNG", b"II*\x00", b"MM\x00*", b"II+\x00") or data[:3] == b"\xff\xd8\xff":
-        pixels, steps = read_picture(data, name)
-    elif _is_nifti(data):
-        pixels, spacing, steps = read_nifti(data, name)
-    elif is_dicom_without_preamble(data):
-        pixels, spacing, header, steps = read_dicom(data, name)
-    else:
-        raise _not_a_scan(data, name)
-    return Scan(
-        pixels=pixels,
-        spacing_mm=spacing,
-        header=header,
-        source=name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        steps=steps,
-    )
-
-
-def _bytes(path: Path) -> bytes:
+def is_npz(found: FoundFile) -> bool:
+    """Whether a file is an `.npz`; False for one that cannot be read."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ScanError(
-                "too_large", path, f"is larger than {LARGEST_FILE // 2**30} GiB; this version reads single images"
-            )
-        return path.read_bytes()
-    except IsADirectoryError:
-        raise ScanError("not_a_file", path, "is a folder; name a file") from None
-    except OSError as problem:
-        raise ScanError("unreadable", path, f"cannot be read ({problem.strerror})") from None
-
-
-def _is_npz(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
-    except OSError:
+        return kind_of(_head(found.path, str(found.path)), name=str(found.path)) == "npz"
+    except ScanError:
         return False
 
 
-def _is_nifti(data: bytes) -> bool:
-    if data[:2] == b"\x1f\x8b":
-        import zlib
+def read_bytes(data: bytes, *, name: str) -> Scan:
+    """The same reading, of a file's bytes in memory.
 
-        try:
-            data = zlib.decompressobj(31).decompress(data, 400)
-        except zlib.error:
-            return False
-    return data[344:348] in (b"n+1\x00", b"ni1\x00") or data[4:8] == b"n+2\x00"
+    Args:
+        data: the whole file.
+        name: how the scan and messages call it.
+
+    Raises:
+        ScanError: the bytes cannot be used.
+    """
+    kind = kind_of(data[:HEAD_BYTES], name=name)
+    if kind == "npz":
+        raise ScanError("many_images", name, "is an .npz with many images; use medtl ingest or medtl score on the file")
+    return _READERS[kind](data, name=name, sha256=hashlib.sha256(data).hexdigest())
 
 
-def _not_a_scan(data: bytes, name: str) -> ScanError:
-    expected = "expected DICOM, PNG, JPEG, TIFF, NIfTI or .npz"
-    if data[:4] == b"%PDF":
-        return ScanError("pdf", name, f"is a PDF document, not a scan; {expected}")
-    if data[:4] == b"PK\x03\x04":
-        return ScanError("archive", name, "is an archive of many images; use medtl ingest or medtl score on it")
-    sample = data[:2048]
-    if b"\x00" not in sample and sum(byte >= 32 or byte in b"\t\n\r\f" for byte in sample) > 0.95 * len(sample):
-        return ScanError("text", name, f"is text, not a scan; {expected}")
-    return ScanError("not_an_image", name, f"is of no known image type; {expected}")
+def _head(path: Path, source: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError as problem:
+        raise _unreadable(source, problem) from None
+
+
+def _content(path: Path, source: str) -> bytes:
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE_BYTES:
+            raise ScanError("too_large", source, f"is a file of {size / 1e9:.1f} GB; one image has at most 2 GB")
+        return path.read_bytes()
+    except OSError as problem:
+        raise _unreadable(source, problem) from None
+
+
+def _unreadable(source: str, problem: OSError) -> ScanError:
+    if isinstance(problem, FileNotFoundError):
+        return ScanError("missing", source, "no such file")
+    if isinstance(problem, IsADirectoryError):
+        return ScanError("folder", source, "is a folder; expected one file")
+    return ScanError("unreadable", source, f"cannot be opened: {problem.strerror or problem}")

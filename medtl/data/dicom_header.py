@@ -1,0 +1,56 @@
+"""What a DICOM header says beside the pixels."""
+
+import math
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from medtl.data.scan import Header
+
+_DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
+_SEXES = ("M", "F", "O")
+
+
+def header_of(dataset: Dataset) -> Header:
+    """The header's facts; None for what is missing, empty or cannot be read."""
+    sex = _text(dataset, "PatientSex")
+    return Header(
+        patient_id=_text(dataset, "PatientID"),
+        patient_name=_text(dataset, "PatientName"),
+        study_id=_text(dataset, "StudyInstanceUID"),
+        series_id=_text(dataset, "SeriesInstanceUID"),
+        modality=_text(dataset, "Modality"),
+        body_part=_text(dataset, "BodyPartExamined"),
+        view=_text(dataset, "ViewPosition"),
+        manufacturer=_text(dataset, "Manufacturer"),
+        scanner=_text(dataset, "ManufacturerModelName"),
+        age_years=age_years(_text(dataset, "PatientAge")),
+        sex=sex if sex in _SEXES else None,
+    )
+
+
+def spacing_of(dataset: Dataset) -> tuple[float, float] | None:
+    """Row and column spacing in mm: in the patient where it is known, else at the detector (PS3.3 10.7.1.3)."""
+    for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        try:
+            row, column = (float(value) for value in dataset.get(key) or ())
+        except (TypeError, ValueError):
+            continue
+        if 0 < row < math.inf and 0 < column < math.inf:
+            return row, column
+    return None
+
+
+def age_years(text: str | None) -> float | None:
+    """An age string (PS3.5 6.2, AS: `045Y`, `006M`, `003W`, `010D`) in years."""
+    if text is None or not text[:-1].isdecimal() or text[-1] not in _DAYS:
+        return None
+    return round(int(text[:-1]) * _DAYS[text[-1]] / 365.25, 3)
+
+
+def _text(dataset: Dataset, key: str) -> str | None:
+    try:
+        value: Any = dataset.get(key)
+    except Exception:  # a damaged element that pixels do not depend on
+        return None
+    return (str(value).replace("\x00", "").strip() or None) if value is not None else None

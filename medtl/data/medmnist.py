@@ -1,0 +1,37 @@
+"""Names of the classes of MedMNIST v2's image sets, by the stem of the file (Yang et al. 2023, table 3 and info.py)."""
+
+FINDING_OF_CLASS = {"pneumoniamnist": ("pneumonia", 1), "breastmnist": ("malignant", 0)}
+"""Two-class sets: the finding, and the class that means it is there. In breastmnist class 1 is normal or benign."""
+
+_ORGANS = (
+    "bladder", "femur_left", "femur_right", "heart", "kidney_left", "kidney_right", "liver", "lung_left", "lung_right",
+    "pancreas", "spleen",
+)  # fmt: skip
+CLASSES = {
+    "pathmnist": (
+        "adipose", "background", "debris", "lymphocytes", "mucus", "smooth_muscle", "normal_colon_mucosa",
+        "cancer_associated_stroma", "colorectal_adenocarcinoma_epithelium",
+    ),
+    "dermamnist": (
+        "actinic_keratoses", "basal_cell_carcinoma", "benign_keratosis_like_lesions", "dermatofibroma", "melanoma",
+        "melanocytic_nevi", "vascular_lesions",
+    ),
+    "octmnist": ("choroidal_neovascularization", "diabetic_macular_edema", "drusen", "normal"),
+    "retinamnist": ("grade_0", "grade_1", "grade_2", "grade_3", "grade_4"),
+    "bloodmnist": (
+        "basophil", "eosinophil", "erythroblast", "immature_granulocytes", "lymphocyte", "monocyte", "neutrophil",
+        "platelet",
+    ),
+    "organamnist": _ORGANS,
+    "organcmnist": _ORGANS,
+    "organsmnist": _ORGANS,
+}  # fmt: skip
+"""Sets of several classes, in the order of their numbers."""
+
+LABELS = {
+    "chestmnist": (
+        "atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax",
+        "consolidation", "edema", "emphysema", "fibrosis", "pleural_thickening", "hernia",
+    ),
+}  # fmt: skip
+"""Sets of several labels a scan, in the order of their columns."""

@@ -1,0 +1,20 @@
+"""Readers of foreign formats talk on stderr about every odd file; what matters is in the `ScanError`."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet(logger: str) -> Iterator[None]:
+    """Warnings, and what the library's logger would say, are dropped for the while."""
+    library = logging.getLogger(logger)
+    level = library.level
+    library.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        library.setLevel(level)

@@ -1,0 +1,68 @@
+"""Small files to read, and where the real ones are."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+SHARED = Path(__file__).parents[2] / "../shared/data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the real scans of {SHARED}, which are not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def make_dicom() -> Callable[..., bytes]:
+    return dicom_bytes
+
+
+@pytest.fixture(scope="session")
+def make_png() -> Callable[[int], bytes]:
+    return png_bytes
+
+
+def png_bytes(seed: int, shape: tuple[int, int] = (20, 30)) -> bytes:
+    """A grey PNG of a seed."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def dicom_bytes(values: np.ndarray, **elements: Any) -> bytes:
+    """A plain image of `values` (H, W) uint16 or int16, with any element set or, where None, left out."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = elements.pop("TransferSyntaxUID", ExplicitVRLittleEndian)
+    meta.MediaStorageSOPClassUID = elements.get("SOPClassUID", DigitalXRayImageStorageForPresentation)
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\x00" * 128)
+    plain: dict[str, Any] = {
+        "SOPClassUID": meta.MediaStorageSOPClassUID,
+        "SOPInstanceUID": "1.2.3",
+        "Modality": "DX",
+        "PatientID": "P1",
+        "Rows": values.shape[0],
+        "Columns": values.shape[1],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": int(values.dtype.kind == "i"),
+        "PixelData": values.tobytes(),
+    }
+    for key, value in (plain | elements).items():
+        if value is not None:
+            setattr(dataset, key, value)
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()

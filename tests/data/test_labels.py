@@ -1,0 +1,171 @@
+"""labels.csv against the contract: every refusal names the row."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medtl.data.labels import LabelTable, join_labels, match_labels, read_labels
+from medtl.data.manifest import manifest_table, reject_table
+from medtl.errors import LabelError
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def make(text: str, encoding: str = "utf-8") -> Path:
+        path = tmp_path / "labels.csv"
+        path.write_text(text, encoding=encoding)
+        return path
+
+    return make
+
+
+def manifest(*rows: tuple[str, str, str], source: str = "/scans") -> pd.DataFrame:
+    """Rows of path, patient and part; scan ids are s0, s1, ..."""
+    table = manifest_table(
+        [
+            {"scan_id": f"s{i}", "path": path, "source": source, "patient_id": patient, "split": split}
+            | {"height_px": 1, "width_px": 1}
+            for i, (path, patient, split) in enumerate(rows)
+        ]
+    )
+    return table
+
+
+SCANS = manifest(("a/1.png", "A", "train"), ("a/2.png", "A", "train"), ("b/1.png", "B", "test"))
+NONE = reject_table([])
+
+
+def reject(path: str, code: str, scan_id: str = "") -> dict[str, Any]:
+    return {"path": path, "code": code, "message": "", "source": "/scans", "scan_id": scan_id}
+
+
+def refusal(file: Path, scans: pd.DataFrame = SCANS, rejects: pd.DataFrame = NONE) -> str:
+    with pytest.raises(LabelError) as caught:
+        join_labels(file, scans, rejects)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{file}")
+
+
+def test_labels_are_aligned_with_the_manifest(write: Write) -> None:
+    table = join_labels(write("path,nodule,effusion\nb/1.png,1,0\na/1.png,,1\n"), SCANS, NONE)
+    assert table.findings == ("nodule", "effusion")
+    nan = np.nan
+    np.testing.assert_array_equal(table.values, np.array([[nan, 1], [nan, nan], [1, 0]], np.float32))
+
+
+@pytest.mark.parametrize("path", ["a/2.png", "./a/2.png", "a//2.png", "a\\2.png", "/scans/a/2.png", "../scans/a/2.png"])
+def test_ways_to_name_a_scan(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    scans = manifest(("a/1.png", "A", "train"), ("a/2.png", "A", "train"), source=str(tmp_path / "scans"))
+    (folder / "labels.csv").write_text(f"path,x\n{path.replace('/scans', str(tmp_path / 'scans'), path[0] == '/')},1\n")
+    assert np.nansum(join_labels(folder / "labels.csv", scans, NONE).values[1]) == 1
+
+
+def test_scan_ids_count_before_paths(write: Write) -> None:
+    table = join_labels(write("path,scan_id,x\nmoved.png,s2,1\na/1.png,,0\n"), SCANS, NONE)
+    assert table.values[[0, 2], 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,x\na/1.png,yes\n", ", row 2: 'yes' in column 'x'; a label is 0, 1 or empty"),
+        ("path,x\na/1.png,1\n\na/2.png,2\nb/1.png,0\n", ", row 4: '2' in column 'x'"),
+        ("path,x\na/1.png,1\nc/9.png,0\n", ", row 3: no scan has the path 'c/9.png'; the dataset's look like"),
+        ("scan_id,x\ns9,1\n", ", row 2: no scan has the scan_id 's9'; the dataset's look like 's0'"),
+        ("path,x\n,1\n", ", row 2: names no scan"),
+        ("path,x\na/1.png,1\na/1.png,0\n", ", row 3: says otherwise about 'x' of the same scan than row 2"),
+        ("path,patient_id,x\na/1.png,A,1\na/1.png,B,1\n", ", row 3: names patient B, row 2 names A"),
+        ("path,split,x\na/1.png,valid,1\n", ", row 2: split 'valid'; did you mean 'val'?"),
+        ("path,patient_id,split,x\na/1.png,Q,train,1\na/2.png,Q,test,1\n", ", row 3: puts patient Q into 'test'"),
+        ("path,split,x\na/1.png,train,1\na/2.png,test,1\n", ", row 3: puts patient A into 'test'"),
+        ("path,patient_id\na/1.png,A\n", ": no column with labels"),
+        ("file,x\na/1.png,1\n", ": has the columns file, x; one must be 'path' or 'scan_id'"),
+        ("path;x\na/1.png;1\n", ": its columns are separated by semicolons or tabs"),
+        ("path,x,x\na/1.png,1,1\n", ", row 1: two columns are called 'x'"),
+        ("path,x,\na/1.png,1,1\n", ", row 1: column 3 has no name"),
+        ("path,x\na/1.png,1,1\n", ", row 2: has 3 cells, the header has 2"),
+        ("path,x\n", ": has a header and no rows"),
+        ("", ": is empty"),
+        ("path,x\n\"a/1.png,1\n", ": cannot be read as CSV"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_with_its_row(write: Write, text: str, words: str) -> None:
+    assert refusal(write(text)).startswith(words)
+
+
+def test_files_that_are_no_csv(tmp_path: Path, write: Write) -> None:
+    assert refusal(tmp_path / "gone.csv") == ": no such file"
+    assert "UTF-8" in refusal(write("path,größe\n", encoding="latin-1"))  # type: ignore[call-arg]
+
+
+def test_measurements_and_empty_columns_are_left_out_aloud(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write("path,mm3,x,later\na/1.png,2948.0,1,\na/2.png,3353.0,0,\n")
+    assert join_labels(file, SCANS, NONE).findings == ("x",)
+    said = capsys.readouterr().err
+    assert "column 'mm3' holds measurements" in said and "column 'later' is empty" in said
+
+
+def test_tables_with_gaps_write_whole_numbers_as_floats(write: Write) -> None:
+    assert join_labels(write("path,x\na/1.png,1.0\na/2.png,\nb/1.png,0.0\n"), SCANS, NONE).values[0, 0] == 1
+
+
+def test_byte_order_mark_and_windows_lines(write: Write) -> None:
+    assert join_labels(write("\ufeffpath,x\r\na/1.png,1\r\n"), SCANS, NONE).values[0, 0] == 1
+
+
+def test_the_same_name_in_two_folders_needs_an_id(write: Write) -> None:
+    scans = pd.concat([SCANS, SCANS.assign(source="/other", scan_id=["t0", "t1", "t2"])], ignore_index=True)
+    said = refusal(write("path,x\na/1.png,1\n"), scans)
+    assert "is in several of the ingested folders; name the scan by scan_id" in said
+    assert join_labels(write("scan_id,x\nt1,1\n"), scans, NONE).values[4, 0] == 1
+
+
+def test_labels_of_rejected_files_are_only_counted(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write("path,x\na/1.png,1\nbad.dcm,1\n")
+    assert np.nansum(join_labels(file, SCANS, reject_table([reject("bad.dcm", "truncated")])).values) == 1
+    assert "1 labels are of files that were rejected" in capsys.readouterr().err
+
+
+def test_labels_of_a_duplicate_are_those_of_the_scan_that_was_kept(write: Write) -> None:
+    rejects = reject_table([reject("copy.png", "duplicate", "s0")])
+    file = write("path,x,y\na/1.png,1,\ncopy.png,1,0\n")
+    assert join_labels(file, SCANS, rejects).values[0].tolist() == [1, 0]
+    assert "row 3: says otherwise about 'x'" in refusal(write("path,x\na/1.png,1\ncopy.png,0\n"), SCANS, rejects)
+
+
+def test_labels_that_contradict_the_datasets_parts_are_refused(write: Write) -> None:
+    assert "the dataset has it in 'train'; ingest the scans again with --labels" in refusal(
+        write("path,split,x\na/1.png,test,1\n")
+    )
+    leak = refusal(write("path,patient_id,x\na/1.png,Z,1\nb/1.png,Z,0\n"))
+    assert "the scans of patient Z are in the parts 'train' and 'test'" in leak
+
+
+def test_what_a_labels_file_says_about_patients_and_parts(write: Write) -> None:
+    rows = read_labels(write("path,patient_id,split,x\na/1.png,00012,val,1\nb/1.png,,,0\n"))
+    join = match_labels(rows, SCANS, NONE)
+    assert (join.patients, join.splits) == ({0: "00012"}, {0: "val"})
+
+
+@pytest.mark.parametrize(
+    ("values", "exclusive"),
+    [
+        ([[1, 0, 0], [0, 0, 1], [np.nan] * 3], True),
+        ([[1, 0, 0], [0, 1, 1]], False),
+        ([[1, 0, 0], [0, 0, 0]], False),
+        ([[1, 0, 0], [1, np.nan, 0]], False),
+        ([[1, 0], [0, 1]], False),
+        ([[np.nan] * 3], False),
+    ],
+)
+def test_exclusive_findings(values: list[list[float]], exclusive: bool) -> None:
+    array = np.array(values, np.float32)
+    assert LabelTable(findings=("a", "b", "c")[: array.shape[1]], values=array).exclusive is exclusive
