@@ -90,8 +90,8 @@ def open_dataset(folder: str | Path) -> Dataset:
     """
     path = Path(folder)
     if not (path / MARKER).is_file():
-        found = "is not a dataset (it has no dataset.json)" if path.is_dir() else "no such folder"
-        raise DatasetError(f"{path}: {found}; make one with: medtl ingest SOURCE --out {path}")
+        found = "holds no dataset.json" if path.is_dir() else "no such folder"
+        raise DatasetError(f"{path}: {found}; expected a dataset that medtl ingest left")
     content = read_json(path / MARKER, error=DatasetError)
     try:
         spec = build(PreprocessSpec, content["spec"], source=str(path / MARKER))

@@ -126,7 +126,10 @@ def _decoded(dataset: FileDataset, name: str) -> npt.NDArray[Any]:
     except MemoryError:
         raise
     except Exception as problem:  # each decoder has its own
-        raise _broken(name, problem) from None
+        broken = _broken(name, problem)
+        if broken.code == "truncated":
+            raise ScanError("truncated", name, "its pixel data are too short; copy it again") from None
+        raise broken from None
     if raw.ndim not in (2, 3) or (raw.ndim == 3 and raw.shape[-1] != 3):
         size = " x ".join(str(side) for side in raw.shape)
         raise ScanError("volume", name, f"decodes to {size} values; this version of medtl reads single images")

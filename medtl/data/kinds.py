@@ -18,7 +18,7 @@ _KINDS = (
     *((magic, "tiff") for magic in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
 )
 _FOREIGN = (
-    (b"%PDF", "pdf", "is a PDF document; export the image itself from the PACS, as DICOM or PNG"),
+    (b"%PDF", "pdf", "is a PDF document, not a scan; export the image itself from the PACS, as DICOM or PNG"),
     (b"GIF8", "unsupported_format", "is a GIF image; save it as PNG"),
     (b"BM", "unsupported_format", "is a BMP image; save it as PNG"),
     (b"RIFF", "unsupported_format", "is a WebP image or a sound or video file; save images as PNG"),
@@ -48,7 +48,7 @@ def kind_of(head: bytes, *, name: str) -> str:
         ScanError: `empty`, `text`, `pdf`, `archive`, `unsupported_format` or `not_an_image`.
     """
     if not head:
-        raise ScanError("empty", name, "is empty (0 bytes); copy it again from where it came")
+        raise ScanError("empty", name, "the file is empty (0 bytes); copy it again from where it came")
     if head[128:132] == b"DICM":  # first: what stands in a DICOM preamble may look like TIFF (PS3.10 7.1)
         return "dicom"
     for magic, kind in _KINDS:
@@ -65,8 +65,8 @@ def kind_of(head: bytes, *, name: str) -> str:
         if head.startswith(magic):
             raise ScanError(code, name, f"{message} ({EXPECTED})")
     if _is_text(head):
-        raise ScanError("text", name, f"is text, not an image; {EXPECTED}")
-    raise ScanError("not_an_image", name, f"is of no known kind (it starts with {head[:4].hex(' ')}); {EXPECTED}")
+        raise ScanError("text", name, f"is text, not a scan; {EXPECTED}")
+    raise ScanError("not_an_image", name, f"is of no known image type (it starts with {head[:4].hex(' ')}); {EXPECTED}")
 
 
 def check_size(name: str, pixels: int, *, what: str) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medtl.config import closest
 from medtl.data.manifest import absolute_paths
 from medtl.data.split import SPLITS
 from medtl.errors import LabelError
@@ -84,7 +83,7 @@ def read_labels(file: Path) -> LabelRows:
     """
     records = list(_records(file))
     if not records:
-        raise LabelError(f"{file}: is empty; expected a header with path or scan_id and a column for each finding")
+        raise LabelError(f"{file}: has the columns none; expected path or scan_id, and findings")
     header = [name.strip() for name in records[0][1]]
     _check_header(file, header)
     body = records[1:]
@@ -97,7 +96,7 @@ def read_labels(file: Path) -> LabelRows:
     columns = {name: [record[i].strip() for _, record in body] for i, name in enumerate(header)}
     for number, part in zip(numbers, columns.get("split", []), strict=False):
         if part not in ("", *SPLITS):
-            raise LabelError(f"{file}, row {number}: split '{part}'{closest(part, SPLITS)}")
+            raise LabelError(f"{file}, row {number}: split is '{part}'; expected {', '.join(SPLITS)} or nothing")
     findings: dict[str, list[float]] = {}
     for name in header:
         if name in _KEYS:
@@ -110,8 +109,8 @@ def read_labels(file: Path) -> LabelRows:
             findings[name] = _values(file, name, columns[name], numbers)
     if not findings:
         raise LabelError(
-            f"{file}: no column with labels; beside {', '.join(n for n in header if n in _KEYS)} it needs a column of "
-            "0, 1 or empty for each finding"
+            f"{file}: has no column of findings; beside {', '.join(n for n in header if n in _KEYS)} it needs a column "
+            "of 0, 1 or nothing for each finding"
         )
     return LabelRows(
         file=file,
@@ -141,7 +140,7 @@ def _check_header(file: Path, header: list[str]) -> None:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise LabelError(f"{file}: its columns are separated by semicolons or tabs; save it with commas")
     if not {"path", "scan_id"} & set(header):
-        raise LabelError(f"{file}: has the columns {', '.join(header)}; one must be 'path' or 'scan_id'")
+        raise LabelError(f"{file}: has the columns {', '.join(header)}; expected path or scan_id, and findings")
     for i, name in enumerate(header):
         if not name:
             raise LabelError(f"{file}, row 1: column {i + 1} has no name")
@@ -161,7 +160,7 @@ def _values(file: Path, name: str, cells: list[str], numbers: list[int]) -> list
     for number, cell in zip(numbers, cells, strict=True):
         if cell not in _VALUES:
             raise LabelError(
-                f"{file}, row {number}: '{cell}' in column '{name}'; a label is 0, 1 or empty (unknown). "
+                f"{file}, row {number}: {name} is '{cell}'; expected 0 (absent), 1 (present) or nothing (unknown). "
                 "A column that is no finding must be left out"
             )
     return [_VALUES[cell] for cell in cells]
@@ -217,16 +216,17 @@ def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame)
         if row is None:
             unused += 1
             continue
-        earlier = f"row {first.setdefault(row, number)}"
+        named = rows.cells["scan_id"][i] or rows.cells["path"][i]
+        also = f"{where}: '{named}' is also in row {first.setdefault(row, number)},"
         known = ~np.isnan(rows.values[i])
         clash = known & ~np.isnan(values[row]) & (values[row] != rows.values[i])
         if clash.any():
             name = rows.findings[int(np.flatnonzero(clash)[0])]
-            raise LabelError(f"{where}: says otherwise about '{name}' of the same scan than {earlier}; keep one")
+            raise LabelError(f"{also} which says otherwise about {name}; keep one")
         values[row, known] = rows.values[i, known]
         patient, split = rows.cells["patient_id"][i], rows.cells["split"][i]
         if patient and patients.setdefault(row, patient) != patient:
-            raise LabelError(f"{where}: names patient {patient}, {earlier} names {patients[row]} for the same scan")
+            raise LabelError(f"{also} as of patient {patients[row]}, not {patient}; keep one")
         if split:
             owner = patient or str(manifest["patient_id"][row])
             part, said = parts_of.setdefault(owner, (split, number))
@@ -259,7 +259,7 @@ class _Index:
     def find(self, path: str, scan_id: str, file: Path, where: str) -> int | None:
         if scan_id:
             if scan_id not in self.by_id:
-                raise LabelError(f"{where}: no scan has the scan_id '{scan_id}'{_near(self.by_id)}")
+                raise LabelError(f"{where}: scan_id '{scan_id}' matches no scan{_near(self.by_id)}")
             return self.by_id[scan_id]
         if not path:
             raise LabelError(f"{where}: names no scan; fill in its path or scan_id")
@@ -270,7 +270,7 @@ class _Index:
             return rows.pop()
         place = os.path.normpath(os.path.join(os.path.abspath(file.parent), path.replace("\\", "/")))  # noqa: PTH100, PTH118
         if place not in self.by_place:
-            raise LabelError(f"{where}: no scan has the path '{path}'{_near(self.by_path)}")
+            raise LabelError(f"{where}: path '{path}' matches no scan{_near(self.by_path)}")
         return self.by_place[place]
 
 

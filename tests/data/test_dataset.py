@@ -158,7 +158,7 @@ def test_no_usable_file_is_one_line_and_keeps_what_was_there(dataset: Dataset, t
     for name in ("a.dcm", "b.dcm"):
         (tmp_path / "bad" / name).write_bytes(b"")
     before = {path.name: path.read_bytes() for path in dataset.folder.iterdir()}
-    with pytest.raises(DatasetError, match=r"none of the 2 files can be used; the first: a\.dcm: is empty"):
+    with pytest.raises(DatasetError, match=r"none of the 2 files can be used; the first: a\.dcm: the file is empty"):
         ingest(tmp_path / "bad", out=dataset.folder)
     assert {path.name: path.read_bytes() for path in dataset.folder.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "ds"]
@@ -166,7 +166,7 @@ def test_no_usable_file_is_one_line_and_keeps_what_was_there(dataset: Dataset, t
 
 def test_bad_labels_are_found_before_anything_is_read(scans: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,nodule\nimages/00.png,yes\n")
-    with pytest.raises(LabelError, match="row 2: 'yes'"):
+    with pytest.raises(LabelError, match="row 2: nodule is 'yes'"):
         ingest(scans, out=tmp_path / "ds", labels=tmp_path / "labels.csv")
     assert not (tmp_path / "ds").exists()
 
@@ -179,14 +179,14 @@ def test_other_folders_are_not_overwritten(scans: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda folder: (folder / "dataset.json").unlink(), "is not a dataset (it has no dataset.json)"),
+        (lambda folder: (folder / "dataset.json").unlink(), "holds no dataset.json; expected a dataset"),
         (lambda folder: (folder / "dataset.json").write_text('{"format": 7}'), "has format 7, this medtl reads"),
         (lambda folder: (folder / "dataset.json").write_text('{"format": 1}'), "ingest the scans again"),
         (lambda folder: (folder / "manifest.parquet").unlink(), "the dataset is incomplete"),
         (lambda folder: (folder / "manifest.parquet").write_bytes(b"PAR1"), "cannot be read"),
         (lambda folder: (folder / "pixels-00000.npy").unlink(), "its pixel files hold 0 scans, dataset.json says 12"),
         (lambda folder: (folder / "pixels-00000.npy").write_bytes(b"\x93NUMPY"), "its pixels cannot be read"),
-        (lambda folder: shutil.rmtree(folder), "no such folder; make one with: medtl ingest"),
+        (lambda folder: shutil.rmtree(folder), "no such folder; expected a dataset"),
     ],
 )  # fmt: skip
 def test_damaged_datasets_say_what_to_do(dataset: Dataset, spoil: Callable[[Path], object], words: str) -> None:

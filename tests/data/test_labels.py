@@ -76,24 +76,24 @@ def test_scan_ids_count_before_paths(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,x\na/1.png,yes\n", ", row 2: 'yes' in column 'x'; a label is 0, 1 or empty"),
-        ("path,x\na/1.png,1\n\na/2.png,2\nb/1.png,0\n", ", row 4: '2' in column 'x'"),
-        ("path,x\na/1.png,1\nc/9.png,0\n", ", row 3: no scan has the path 'c/9.png'; the dataset's look like"),
-        ("scan_id,x\ns9,1\n", ", row 2: no scan has the scan_id 's9'; the dataset's look like 's0'"),
+        ("path,x\na/1.png,yes\n", ", row 2: x is 'yes'; expected 0 (absent), 1 (present) or nothing"),
+        ("path,x\na/1.png,1\n\na/2.png,2\nb/1.png,0\n", ", row 4: x is '2'"),
+        ("path,x\na/1.png,1\nc/9.png,0\n", ", row 3: path 'c/9.png' matches no scan; the dataset's look like"),
+        ("scan_id,x\ns9,1\n", ", row 2: scan_id 's9' matches no scan; the dataset's look like 's0'"),
         ("path,x\n,1\n", ", row 2: names no scan"),
-        ("path,x\na/1.png,1\na/1.png,0\n", ", row 3: says otherwise about 'x' of the same scan than row 2"),
-        ("path,patient_id,x\na/1.png,A,1\na/1.png,B,1\n", ", row 3: names patient B, row 2 names A"),
-        ("path,split,x\na/1.png,valid,1\n", ", row 2: split 'valid'; did you mean 'val'?"),
+        ("path,x\na/1.png,1\na/1.png,0\n", ", row 3: 'a/1.png' is also in row 2, which says otherwise about x"),
+        ("path,patient_id,x\na/1.png,A,1\na/1.png,B,1\n", ", row 3: 'a/1.png' is also in row 2, as of patient A"),
+        ("path,split,x\na/1.png,valid,1\n", ", row 2: split is 'valid'; expected train, val, test or nothing"),
         ("path,patient_id,split,x\na/1.png,Q,train,1\na/2.png,Q,test,1\n", ", row 3: puts patient Q into 'test'"),
         ("path,split,x\na/1.png,train,1\na/2.png,test,1\n", ", row 3: puts patient A into 'test'"),
-        ("path,patient_id\na/1.png,A\n", ": no column with labels"),
-        ("file,x\na/1.png,1\n", ": has the columns file, x; one must be 'path' or 'scan_id'"),
+        ("path,patient_id\na/1.png,A\n", ": has no column of findings"),
+        ("file,x\na/1.png,1\n", ": has the columns file, x; expected path or scan_id"),
         ("path;x\na/1.png;1\n", ": its columns are separated by semicolons or tabs"),
         ("path,x,x\na/1.png,1,1\n", ", row 1: two columns are called 'x'"),
         ("path,x,\na/1.png,1,1\n", ", row 1: column 3 has no name"),
         ("path,x\na/1.png,1,1\n", ", row 2: has 3 cells, the header has 2"),
         ("path,x\n", ": has a header and no rows"),
-        ("", ": is empty"),
+        ("", ": has the columns none; expected path or scan_id"),
         ("path,x\n\"a/1.png,1\n", ": cannot be read as CSV"),
     ],
 )  # fmt: skip
@@ -138,7 +138,9 @@ def test_labels_of_a_duplicate_are_those_of_the_scan_that_was_kept(write: Write)
     rejects = reject_table([reject("copy.png", "duplicate", "s0")])
     file = write("path,x,y\na/1.png,1,\ncopy.png,1,0\n")
     assert join_labels(file, SCANS, rejects).values[0].tolist() == [1, 0]
-    assert "row 3: says otherwise about 'x'" in refusal(write("path,x\na/1.png,1\ncopy.png,0\n"), SCANS, rejects)
+    assert "row 3: 'copy.png' is also in row 2, which says otherwise about x" in refusal(
+        write("path,x\na/1.png,1\ncopy.png,0\n"), SCANS, rejects
+    )
 
 
 def test_labels_that_contradict_the_datasets_parts_are_refused(write: Write) -> None:

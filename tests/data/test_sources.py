@@ -79,13 +79,13 @@ def zip_bytes() -> bytes:
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [
-        (b"", "empty", "is empty (0 bytes)"),
-        (b"just some words, called .dcm by mistake\n", "text", "is text, not an image"),
+        (b"", "empty", "the file is empty (0 bytes)"),
+        (b"just some words, called .dcm by mistake\n", "text", "is text, not a scan"),
         ("Übergröße\n".encode() * 1000, "text", "is text"),
         ("Größe der Läsion\n".encode("latin-1") * 5, "text", "is text"),
         (b"%PDF-1.7\n%\xe2\xe3", "pdf", "is a PDF document"),
-        (b"\x00" * 5000, "not_an_image", "is of no known kind"),
-        (bytes(range(256)) * 8, "not_an_image", "is of no known kind"),
+        (b"\x00" * 5000, "not_an_image", "is of no known image type"),
+        (bytes(range(256)) * 8, "not_an_image", "is of no known image type"),
         (b"GIF89a" + bytes(40), "unsupported_format", "save it as PNG"),
         (zip_bytes(), "archive", "unpack it"),
         (gzip.compress(b"words"), "archive", "unpack it"),
