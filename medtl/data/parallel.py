@@ -76,4 +76,4 @@ def _pool(workers: int) -> Any:
     """The running processes, started anew where there are none, or they broke; idle ones end after a while."""
     from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 
-    return get_reusable_executor(max_workers=workers, timeout=10)
+    return get_reusable_executor(max_workers=workers, timeout=60)
