@@ -28,6 +28,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 		{ echo "medtl: Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(VENV)/bin/python -m pip check --quiet --disable-pip-version-check
 	@touch $(INSTALLED)
 
 clean:

@@ -74,6 +74,6 @@ def _alone(work: Callable[[Task], Result], task: Task) -> Result | None:
 
 def _pool(workers: int) -> Any:
     """The running processes, started anew where there are none, or they broke; idle ones end after a while."""
-    from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
+    from joblib.externals.loky import get_reusable_executor
 
     return get_reusable_executor(max_workers=workers, timeout=60)

@@ -20,7 +20,7 @@ class Encoder(nn.Module):
         net: (B, 1, H, W) -> (B, embedding_dim).
         name: its row in the table.
         input_px: the side of the input it is meant for; ResNets choose their stem by it.
-        cam_layer: the submodule whose output is the last feature map, for Grad-CAM.
+        cam_layer: the submodule whose output Grad-CAM weighs: the one that finds lesions best, see docs/decisions.md.
     """
 
     def __init__(self, net: nn.Module, *, name: str, input_px: int, embedding_dim: int, cam_layer: str) -> None:
@@ -72,7 +72,7 @@ def _resnet(block: str, layers: list[int], width: int) -> Callable[[int], tuple[
             bias_downsample=False,
             **stem,
         )
-        return net, 8 * width * (4 if block == "bottleneck" else 1), "net.layer4"
+        return net, 8 * width * (4 if block == "bottleneck" else 1), "net.layer3"
 
     return build
 
@@ -96,7 +96,7 @@ def _efficientnet_b0(input_px: int) -> tuple[nn.Module, int, str]:
 def _lite0(input_px: int) -> tuple[nn.Module, int, str]:
     from medtl.encoders.lite0 import EMBEDDING_DIM, EfficientNetLite0
 
-    return EfficientNetLite0(in_channels=1), EMBEDDING_DIM, "net._act"
+    return EfficientNetLite0(in_channels=1), EMBEDDING_DIM, "net._blocks.14"
 
 
 TABLE: dict[str, Row] = {
