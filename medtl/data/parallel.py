@@ -24,7 +24,7 @@ def ordered_map(
         tasks: taken only as fast as results are consumed.
         workers: how many processes, all cores by default.
     """
-    import joblib  # type: ignore[import-untyped]
+    import joblib
 
     count = workers or joblib.cpu_count()
     waiting = iter(tasks)
