@@ -82,7 +82,7 @@ def simulate(out: Path, *, n_patients: int = 160, seed: int = 0) -> None:
                 (out / path).parent.mkdir(parents=True, exist_ok=True)
                 write_dicom(out / path, image, about)
                 write_masks(out / "masks", f"{patient}-{visit}", image)
-                rows.append([path, patient, *(int(name in names) for name in FINDINGS)])
+                rows.append([path, patient, *(int(name in image.masks) for name in FINDINGS)])
                 findings = [later(finding, rng) for finding in findings]
                 day += timedelta(days=int(rng.integers(3, 200)))
                 update(len(rows))

@@ -57,9 +57,9 @@ def draw_finding(kind: type[Finding], rng: np.random.Generator) -> Finding:
     side = int(rng.choice([-1, 1]))
     seed = int(rng.integers(2**31))
     if kind is Nodule:
-        sides = [side, *rng.choice([-1, 1], size=rng.choice([0, 1, 2, 4, 6]))]
+        sides = [side, *rng.choice([-1, 1], size=rng.choice([0, 2, 4, 6, 8]))]
         places = tuple((s * rng.uniform(54, 106), rng.uniform(-60, 50), rng.uniform(-40, 82)) for s in sides)
-        size, density = float(np.exp(rng.uniform(np.log(17), np.log(34)))), float(rng.uniform(1.1, 1.7))
+        size, density = float(np.exp(rng.uniform(np.log(20), np.log(36)))), float(rng.uniform(1.3, 2.0))
         return Nodule(centers_mm=places, diameter_mm=size, density=density, seed=seed)
     if kind is Consolidation:
         place = (side * rng.uniform(48, 98), rng.uniform(-60, 40), rng.uniform(-75, 70))

@@ -33,9 +33,9 @@ SCANNERS = (
         manufacturer="Simulated Imaging",
         model="Flatfield 43",
         detector_id="SIM-A",
-        rows=240,
-        columns=240,
-        pitch_mm=1.82,
+        rows=232,
+        columns=232,
+        pitch_mm=1.87,
         kvp=120,
         detector=Detector(
             photons=240000,
@@ -44,7 +44,7 @@ SCANNERS = (
             contrast=1.75,
             edge=0.35,
             latitude=0.22,
-            stored_range=(300, 1600),
+            stored_range=(300, 1450),
             inverted=False,
         ),
     ),
@@ -52,9 +52,9 @@ SCANNERS = (
         manufacturer="Phantom Radiology",
         model="Portrait DR",
         detector_id="SIM-B",
-        rows=256,
-        columns=224,
-        pitch_mm=1.76,
+        rows=248,
+        columns=216,
+        pitch_mm=1.81,
         kvp=110,
         detector=Detector(
             photons=150000,
@@ -63,7 +63,7 @@ SCANNERS = (
             contrast=1.45,
             edge=0.65,
             latitude=0.30,
-            stored_range=(900, 2200),
+            stored_range=(900, 2050),
             inverted=True,
         ),
     ),
@@ -77,7 +77,7 @@ class Radiograph:
     stored: npt.NDArray[np.uint16]
     """(H, W), 12 bits, as the scanner stores them."""
     masks: dict[str, npt.NDArray[np.bool_]]
-    """(H, W) per finding by name."""
+    """(H, W) per finding by name; a finding that nothing is seen of has none."""
     scanner: Scanner
     frontal: bool
     """AP if true, PA if not."""
@@ -110,14 +110,14 @@ def radiograph(anatomy: Anatomy, findings: list[Finding], scanner: Scanner, rng:
     for finding in findings:
         added, masks[NAMES[type(finding)]] = add(finding, body, rays, anatomy, raised_mm)
         integral = integral + added
-    if frontal and rng.random() < 0.6:
+    if frontal and rng.random() < 0.4:
         integral = integral + electrodes(rays, rng)
     roll = float(rng.normal(0, 2.2 if frontal else 1.0))
     integral = _turn(integral, roll) + marker(rays.shape, rng)
     setting = Setting(
         dose=float(np.exp(rng.normal(0, 0.25))),
-        contrast=float(np.exp(rng.normal(0, 0.17))),
-        brightness=float(rng.normal(0, 0.17)),
+        contrast=float(np.exp(rng.normal(0, 0.12))),
+        brightness=float(rng.normal(0, 0.13)),
     )
     lung_mm = _turn(rays.integrate(body.organs.lung), roll)
     stored = expose(integral, lung_mm, scanner.detector, setting, pitch_mm=pose.pitch_mm, rng=rng)
@@ -125,6 +125,7 @@ def radiograph(anatomy: Anatomy, findings: list[Finding], scanner: Scanner, rng:
     low, high = scanner.detector.stored_range
     stored[~field] = high if scanner.detector.inverted else low
     turned = {name: (_turn(mask.astype(np.float32), roll) > 0.5) & field for name, mask in masks.items()}
+    turned = {name: mask for name, mask in turned.items() if mask.any()}
     return Radiograph(stored, turned, scanner, frontal, setting.dose)
 
 
