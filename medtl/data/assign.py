@@ -1,6 +1,6 @@
 """Patients, parts and labels of freshly read scans."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,7 @@ def assign_patients_and_parts(
     patients = [str(name) if pd.notna(name) else "" for name in manifest["patient_id"]]
     named: list[str | None] = list(official)
     if join:
-        for row, patient in join.patients.items():
-            patients[row] = patient
+        patients = _renamed(patients, join.patients, manifest)
         for row, split in join.splits.items():
             named[row] = split
     unknown = [row for row, patient in enumerate(patients) if not patient]
@@ -47,6 +46,23 @@ def assign_patients_and_parts(
             )
     manifest["patient_id"] = pd.array(patients, dtype="string")
     manifest["split"] = pd.array([part_of.get(p) or split_of(p, seed) for p in patients], dtype="string")
+
+
+def _renamed(headers: list[str], named: Mapping[int, str], manifest: pd.DataFrame) -> list[str]:
+    """The labels file's patients, also for the scans that it leaves out but whose header names the same person.
+
+    Raises:
+        LabelError: scans with one id in their headers have several in the labels file.
+    """
+    alias: dict[str, str] = {}
+    for row, patient in named.items():
+        header = headers[row]
+        if header and alias.setdefault(header, patient) != patient:
+            raise LabelError(
+                f"{manifest['path'][row]}: is patient {patient} in the labels file, another scan with its header id "
+                f"is {alias[header]}; give all scans of a person one patient_id"
+            )
+    return [named.get(row) or alias.get(header, header) for row, header in enumerate(headers)]
 
 
 def own_labels(labels: Sequence[dict[str, float] | None]) -> LabelTable | None:

@@ -41,7 +41,7 @@ class Dataset:
         folder: where it is.
         spec: how its scans were preprocessed.
         manifest: a row for each scan; its columns are those of `medtl.data.manifest`.
-        fingerprint: digest of the scans and the spec.
+        fingerprint: digest of the scans, their patients and parts, and the spec.
     """
 
     folder: Path
@@ -206,7 +206,8 @@ def _nothing(refused: Sequence[Refused]) -> str:
 def _description(
     spec: PreprocessSpec, manifest: pd.DataFrame, rejects: pd.DataFrame, files: Sequence[FoundFile], seed: int
 ) -> dict[str, Any]:
-    digest = hashlib.sha256("\n".join([*manifest["scan_id"], spec.model_dump_json()]).encode())
+    identity = [*manifest["scan_id"], *manifest["patient_id"], *manifest["split"], spec.model_dump_json()]
+    digest = hashlib.sha256("\n".join(identity).encode())
     parts = manifest["split"].value_counts()
     return {
         "spec": spec.model_dump(mode="json"),

@@ -99,9 +99,11 @@ def test_labels_named_from_the_folder_above(scans: Path, tmp_path: Path) -> None
 
 
 def test_the_fingerprint_tells_scans_and_spec_apart(dataset: Dataset, scans: Path, tmp_path: Path) -> None:
-    again = ingest([scans], out=tmp_path / "again", size_px=32)
-    other = ingest(scans, out=tmp_path / "other", size_px=64)
+    again = ingest([scans], out=tmp_path / "again", labels=scans / "labels.csv", size_px=32)
+    other = ingest(scans, out=tmp_path / "other", labels=scans / "labels.csv", size_px=64)
     assert again.fingerprint == dataset.fingerprint != other.fingerprint
+    unnamed = ingest(scans, out=tmp_path / "unnamed", size_px=32)
+    assert unnamed.fingerprint != dataset.fingerprint, "other patients and parts are another dataset to learn from"
     with pytest.raises(DatasetError, match="stores scans at 64 px, the network was made for 32 px"):
         other.check_storage(dataset.spec)
 
@@ -112,6 +114,22 @@ def test_scans_without_patient_are_said_aloud(scans: Path, tmp_path: Path, capsy
     assert "12 of 12 scans name no patient: each counts as its own" in capsys.readouterr().err
     with pytest.raises(DatasetError, match="was ingested without labels; name a labels file"):
         data.labels()
+
+
+def test_labels_for_some_scans_name_the_patient_of_all(tmp_path: Path, make_dicom: Callable[..., bytes]) -> None:
+    values = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    (tmp_path / "in").mkdir()
+    lines = ["path,patient_id,nodule"]
+    for i in range(40):
+        (tmp_path / f"in/{i}").write_bytes(make_dicom(values + i, PatientID=f"HOSP-{i // 2:03d}"))
+        lines += [f"{i},{i // 2},{i % 4 // 2}"] if i % 2 == 0 else []
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    data = ingest(tmp_path / "in", out=tmp_path / "ds", labels=tmp_path / "labels.csv", size_px=32)
+    assert data.manifest["patient_id"].nunique() == 20
+    assert (data.manifest.groupby("patient_id")["split"].nunique() == 1).all()
+    (tmp_path / "torn.csv").write_text("path,patient_id,nodule\n0,a,0\n1,b,1\n")
+    with pytest.raises(LabelError, match=r"is patient b in the labels file, another scan with its header id is a"):
+        ingest(tmp_path / "in", out=tmp_path / "ds", labels=tmp_path / "torn.csv", size_px=32)
 
 
 def test_header_patients_and_parts_of_the_labels_file(
