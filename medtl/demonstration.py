@@ -13,7 +13,8 @@ from medtl.inference.score import score
 from medtl.pretraining.pretrain import pretrain
 from medtl.progress import clock, say
 
-PRETRAIN_MINUTES = 0.75
+PRETRAIN = ["minutes=0.75"]
+FINETUNE = ["steps=100"]
 MARKER = ".medtl-demo"
 PARTS = ("dataset", "run", "bundle", "report", "scores.parquet", "sample_data", MARKER)
 
@@ -69,9 +70,9 @@ def _story(samples: Path, folder: Path) -> Path:
     dataset = folder / "dataset"
     ingest(samples / "images", labels=labels, out=dataset)
     _step(2, "pretrain an encoder on the scans, without their labels")
-    run = pretrain(dataset, out=folder / "run", minutes=PRETRAIN_MINUTES)
+    run = pretrain(dataset, out=folder / "run", settings=PRETRAIN)
     _step(3, "fine-tune a detector from it on the labeled scans, and calibrate it")
-    bundle = finetune(dataset, labels=labels, encoder=run, out=folder / "bundle")
+    bundle = finetune(dataset, labels=labels, encoder=run, out=folder / "bundle", settings=FINETUNE)
     _step(4, "evaluate it on patients it has never seen")
     report = evaluate(bundle, dataset, out=folder / "report")
     _step(5, "score a folder")

@@ -126,7 +126,7 @@ def test_an_empty_folder_and_a_missing_path(tmp_path: Path) -> None:
         ("path,spot\nimages/p00_0.png,0\nimages/p00_0.png,1\n", "row 3: 'images/p00_0.png' is also in row 2"),
         ("path,spot,split\nimages/p00_0.png,0,exam\n", "row 2: split is 'exam'; expected train, val, test or nothing"),
         (
-            "path,spot\nimages/p01_0.png,1\nimages/p03_0.png,1\n",
+            "path,spot\nimages/p01_0.png,1\nimages/p07_0.png,1\n",
             "have 2 positive and 0 negative scans; a detector needs both",
         ),
         ("", "has the columns none; expected path or scan_id"),

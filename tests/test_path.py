@@ -11,6 +11,7 @@ import pytest
 import medtl
 from medtl.data.dataset import Dataset
 from medtl.data.sources import read_scan
+from medtl.errors import RunError
 
 
 def test_the_detector_learned(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
@@ -94,14 +95,31 @@ def test_imagenet_start_keeps_its_normalisation(dataset: Dataset, tmp_path: Path
         assert moved == (not key.endswith(("running_mean", "running_var", "num_batches_tracked"))), key
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_heatmaps_leave_nothing_on_the_network(bundle: Path, scans: Path) -> None:
+    detector = medtl.load(bundle)
+    scan = read_scan(scans / "images/p01_0.png")
+    heats = [detector.explain(scan, "spot") for _ in range(3)]
+    assert np.array_equal(heats[0], heats[2])
+    assert not any(module._forward_hooks or module._backward_hooks for module in detector._classifier.modules())
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("pretrain", ["input_px=32"]),
+        ("finetune", ["input_px=32"]),
+        ("finetune", ["encoder=imagenet"]),
+        ("finetune", ["network=efficientnet-b0", "input_px=64"]),  # drops whole blocks at random
+    ],
+    ids=lambda value: str(value[0] if isinstance(value, list) else value),
+)
 def test_resume_of_a_command_reaches_the_same_weights(
-    dataset: Dataset, tmp_path: Path, stage: str, monkeypatch
+    dataset: Dataset, tmp_path: Path, stage: str, settings: list[str], monkeypatch
 ) -> None:
     from medtl.training import loop
 
     command = getattr(medtl, stage)
-    settings = ["steps=12", "input_px=32", "batch_size=16"]
+    settings = ["steps=12", "batch_size=8", *settings]
     whole = command(dataset.folder, out=tmp_path / "whole", settings=settings)
 
     class Stop(Exception):  # noqa: N818
@@ -118,7 +136,7 @@ def test_resume_of_a_command_reaches_the_same_weights(
     with pytest.raises(Stop):
         command(dataset.folder, out=tmp_path / "parts", settings=settings)
     monkeypatch.setattr(loop, "save_checkpoint", saved)
-    resumed = command(dataset.folder, out=tmp_path / "parts", settings=settings, resume=True)
+    resumed = command(dataset.folder, out=tmp_path / "parts", resume=True)  # the run knows its own settings
     name = "encoder.safetensors" if stage == "pretrain" else "model.safetensors"
     assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 
@@ -150,6 +168,36 @@ def test_multi_label_with_unknowns_and_multi_class(scans: Path, tmp_path: Path) 
         single.bundle and tmp_path / "single", data.folder, labels=tmp_path / "class.csv", out=tmp_path / "report"
     )
     assert "multiclass" in json.loads((tmp_path / "report/report.json").read_text())
+
+
+def test_resume_refuses_other_settings_and_a_restart_is_asked_for(
+    dataset: Dataset, tmp_path: Path, monkeypatch
+) -> None:
+    from medtl.training import loop
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        medtl.finetune(dataset.folder, out=tmp_path / "b", settings=["steps=2", "input_px=32"])
+    monkeypatch.undo()
+    with pytest.raises(RunError, match=r"was started with steps 2, now it is 3; resume with what it was started with"):
+        medtl.finetune(dataset.folder, out=tmp_path / "b", settings=["steps=3"], resume=True)
+    with pytest.raises(RunError, match=r"holds a run that did not finish; add --resume to go on with it, delete it"):
+        medtl.finetune(dataset.folder, out=tmp_path / "b", settings=["steps=2", "input_px=32"])
+    with pytest.raises(RunError, match="holds no run to resume"):
+        medtl.finetune(dataset.folder, out=tmp_path / "c", resume=True)
+
+
+def test_evaluating_on_training_scans_is_said(
+    bundle: Path, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    medtl.evaluate(bundle, dataset.folder, out=tmp_path / "report", split="train")
+    train = (dataset.manifest["split"] == "train").sum()
+    assert f"was trained on {train} of these {train} scans; the numbers flatter it" in capsys.readouterr().err
+    medtl.evaluate(bundle, dataset.folder, out=tmp_path / "report")
+    assert "flatter" not in capsys.readouterr().err
 
 
 def test_card_says_what_could_not_be_calibrated(scans: Path, tmp_path: Path) -> None:
