@@ -4,6 +4,7 @@ A killed process leaves either the old artifact or the new one, never half of on
 """
 
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -40,12 +41,29 @@ def _sync(path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Swap two folders in one step (renameat2, Linux 3.15), so that at no moment one of the names is missing."""
+    """Swap two folders, in one step where the system can, so that at no moment one of the names is missing."""
+    if _swapped_at_once(first, second):
+        return
+    aside = first.with_name(f"{first.name}.old")
+    second.rename(aside)
+    try:
+        first.rename(second)
+    except OSError:
+        aside.rename(second)
+        raise
+    aside.rename(first)
+
+
+def _swapped_at_once(first: Path, second: Path) -> bool:
+    """Swap by renameat2 (Linux 3.15); False where the system or the file system (NFS) cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
     done = libc.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE)
-    if done != 0:
-        problem = ctypes.get_errno()
+    problem = ctypes.get_errno()
+    if done != 0 and problem not in (errno.EINVAL, errno.ENOSYS):
         raise OSError(problem, os.strerror(problem), str(second))
+    return bool(done == 0)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from medtl import files
 from medtl.errors import DatasetError, MedtlError
 from medtl.files import atomic_file, atomic_folder, check_replaceable, read_json, write_json
 
@@ -38,6 +39,14 @@ def test_an_error_leaves_the_old_one(tmp_path: Path) -> None:
         file.write_text("half")
         1 / 0  # noqa: B018
     assert (tmp_path / "a" / MARKER).read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_where_nothing_can_be_swapped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_swapped_at_once", lambda first, second: False)
+    for text in ("one", "two"):
+        make(tmp_path / "a", text)
+    assert (tmp_path / "a/inner/data").read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
