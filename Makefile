@@ -23,13 +23,14 @@ check: $(INSTALLED)
 $(INSTALLED): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "medtl: needs Python 3.11 or newer; install it, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
-	@echo "medtl: setting up $(VENV) (once; downloads the packages of requirements.lock)"
+	@echo "medtl: setting up $(VENV) from requirements.lock (once; takes some minutes, mostly download)"
 	@"$(PYTHON)" -m venv "$(VENV)" || \
 		{ echo "medtl: Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(VENV)/bin/python -m pip check --quiet --disable-pip-version-check
 	@touch $(INSTALLED)
+	@echo "medtl: set-up done"
 
 clean:
 	rm -rf $(VENV) medtl-demo

@@ -58,7 +58,7 @@ def demo(out: Annotated[Path, typer.Option(help="Where to put everything.")] = P
 @app.command()
 def ingest(
     source: Annotated[
-        list[Path], typer.Argument(help="Files or folders: DICOM, PNG, JPEG, TIFF, MedMNIST-style .npz.")
+        list[Path], typer.Argument(help="Files or folders: DICOM, PNG, JPEG, TIFF, NIfTI slices, MedMNIST-style .npz.")
     ],
     out: Out,
     labels: Labels = None,

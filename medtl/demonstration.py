@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -43,8 +44,16 @@ def demo(*, out: str | Path = "medtl-demo") -> Path:
     say(f"\nDone in {clock(time.monotonic() - began)}. Everything is in {folder}:")
     for what, name in {"report": "report/report.html", "scores": "scores.parquet", "bundle": "bundle"}.items():
         say(f"  {what:<8} {folder / name}")
-    say(f"\nOpen the review page:\n  medtl serve {folder / 'bundle'}\nthen open one of {samples / 'images'} on it.")
+    say(
+        f"\nOpen the review page:\n  {_program()} serve {folder / 'bundle'}\n"
+        f"then open one of {samples / 'images'} on it."
+    )
     return folder
+
+
+def _program() -> str:
+    """How this program was called, so that its next command can be copied as it stands."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "medtl" else "medtl"
 
 
 def _clear(folder: Path) -> None:

@@ -231,7 +231,7 @@ def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
     say(f"{len(data):,} scans of {patients:,} patients at {data.spec.size_px} px ({shares}): {data.folder}")
     if len(rejects):
         reasons = ", ".join(f"{code} {n:,}" for code, n in rejects["code"].value_counts().items())
-        say(f"{len(rejects):,} files rejected ({reasons}): {data.folder / 'rejects.csv'}")
+        say(f"rejected {len(rejects):,} of {len(rejects) + len(data):,} ({reasons}): {data.folder / 'rejects.csv'}")
     for part in ("train", "val", "test"):
         if not parts.get(part, 0):
             say(f"note: no patient is in the part '{part}'; with so few, name parts in the column 'split' of --labels")

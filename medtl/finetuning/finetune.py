@@ -121,6 +121,8 @@ def finetune(
         calibration=chosen.note,
     )
     rows = parts.fit
+    if folder.exists():
+        say(f"{folder}: the earlier bundle is replaced")
     written = write_bundle(
         folder,
         bundle,
@@ -130,6 +132,7 @@ def finetune(
         scan_ids=[str(name) for name in data.manifest["scan_id"].to_numpy()[rows]],
     )
     shutil.rmtree(work, ignore_errors=True)
+    say(f"calibration: {chosen.note}")
     for finding in table.findings:
         say(f"{finding}: operating point {chosen.thresholds[finding]:.3f}")
     say(f"bundle {written.bundle_id}: {folder}")
