@@ -34,7 +34,7 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
 
         bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), console=Console(stderr=True))
         with bar:
-            task: TaskID = bar.add_task(title, total=total, completed=start)
+            task: TaskID = bar.add_task(line(start, {}), total=total, completed=start)
 
             def live(done: int, **figures: object) -> None:
                 bar.update(task, completed=done, description=line(done, figures))
