@@ -30,9 +30,9 @@ def _temporary(path: Path) -> Path:
     return path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or a folder with all that is in it, to the disk."""
-    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+def _sync(*paths: Path) -> None:
+    """Bring files, and the entries of folders, to the disk."""
+    for each in paths:
         descriptor = os.open(each, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -75,7 +75,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
-        _sync_entry(path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -94,22 +94,14 @@ def atomic_folder(path: Path, *, marker: str) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _sync(temporary)
+        _sync(temporary, *temporary.rglob("*"))
         if path.exists():
             _exchange(temporary, path)  # the old one now has the temporary name
         else:
             temporary.rename(path)
-        _sync_entry(path)
+        _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync_entry(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_replaceable(path: Path, *, marker: str) -> None:

@@ -47,7 +47,6 @@ class Row:
     """The input side in pixels that is used when nobody chooses; smaller scans keep their own side."""
     smallest_px: int
     """The smallest input side in pixels; smaller scans are enlarged to it."""
-    about: str
 
 
 def _resnet(block: str, layers: list[int], width: int) -> Callable[[int], tuple[nn.Module, int, str]]:
@@ -104,17 +103,14 @@ TABLE: dict[str, Row] = {
         build=_resnet("basic", [2, 2, 2, 2], 32),
         default_px=64,
         smallest_px=16,
-        about="small default on a CPU",
     ),
-    IMAGENET_ENCODER: Row(
-        build=_lite0, default_px=128, smallest_px=64, about="has ImageNet weights; good start on a CPU"
-    ),
-    "resnet10": Row(build=_resnet("basic", [1, 1, 1, 1], 64), default_px=128, smallest_px=16, about="shallow"),
-    "resnet18": Row(build=_resnet("basic", [2, 2, 2, 2], 64), default_px=128, smallest_px=16, about="common"),
-    "resnet34": Row(build=_resnet("basic", [3, 4, 6, 3], 64), default_px=224, smallest_px=16, about="deeper"),
-    "resnet50": Row(build=_resnet("bottleneck", [3, 4, 6, 3], 64), default_px=224, smallest_px=16, about="for a GPU"),
-    "densenet121": Row(build=_densenet121, default_px=224, smallest_px=64, about="the chest-film classic; for a GPU"),
-    "efficientnet-b0": Row(build=_efficientnet_b0, default_px=224, smallest_px=64, about="few parameters; for a GPU"),
+    IMAGENET_ENCODER: Row(build=_lite0, default_px=128, smallest_px=64),
+    "resnet10": Row(build=_resnet("basic", [1, 1, 1, 1], 64), default_px=128, smallest_px=16),
+    "resnet18": Row(build=_resnet("basic", [2, 2, 2, 2], 64), default_px=128, smallest_px=16),
+    "resnet34": Row(build=_resnet("basic", [3, 4, 6, 3], 64), default_px=224, smallest_px=16),
+    "resnet50": Row(build=_resnet("bottleneck", [3, 4, 6, 3], 64), default_px=224, smallest_px=16),
+    "densenet121": Row(build=_densenet121, default_px=224, smallest_px=64),
+    "efficientnet-b0": Row(build=_efficientnet_b0, default_px=224, smallest_px=64),
 }
 
 

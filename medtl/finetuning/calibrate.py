@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from medtl.data.dataset import Dataset
@@ -11,7 +12,7 @@ from medtl.data.preprocess import PreprocessSpec
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass, operating_point
 from medtl.finetuning.parts import ENOUGH, Rows, count, enough
 from medtl.inference.bundle import Classifier
-from medtl.inference.runtime import logits_of
+from medtl.inference.runtime import logits_of, probabilities_of
 
 SHARPEST = 0.5
 """The least temperature: scans that happen to be separable would otherwise drive it towards certainty."""
@@ -43,26 +44,32 @@ def calibrate(
             "operating points are 0.5",
         )
     stored = (data.pixels(rows[first : first + 64]) for first in range(0, len(rows), 64))
-    logits = torch.cat([logits_of(classifier, spec, batch, flip_average=flip_average) for batch in stored]).numpy()
+    logits = torch.cat([logits_of(classifier, spec, batch, flip_average=flip_average) for batch in stored])
     truth = labels.values[rows]
+    calibrated = [finding for i, finding in enumerate(labels.findings) if enough(truth[:, i])]
     if labels.exclusive:
         known = ~np.isnan(truth).any(axis=1)
-        shared = max(SHARPEST, fit_temperature_multiclass(logits[known], truth[known].argmax(axis=1)))
-        temperatures = dict.fromkeys(labels.findings, shared)
-        probabilities = torch.from_numpy(logits / shared).softmax(dim=1).numpy()
+        shared = fit_temperature_multiclass(logits.numpy()[known], truth[known].argmax(axis=1))
+        temperatures = dict.fromkeys(labels.findings, max(SHARPEST, shared))
+    else:
+        for finding in calibrated:
+            y, known = _known(truth[:, labels.findings.index(finding)])
+            fitted = fit_temperature(logits.numpy()[known, labels.findings.index(finding)], y)
+            temperatures[finding] = max(SHARPEST, fitted)
+    probabilities = probabilities_of(logits, list(temperatures.values()), exclusive=labels.exclusive)
     notes: list[str] = []
     for i, finding in enumerate(labels.findings):
-        known = ~np.isnan(truth[:, i])
-        y = truth[known, i].astype(np.int64)
+        y, known = _known(truth[:, i])
         positives, negatives = count(y)
-        if not enough(y):
-            notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
-            continue
-        if labels.exclusive:
-            p = probabilities[known, i]
+        if finding in calibrated:
+            thresholds[finding] = operating_point(y, probabilities[known, i])
+            notes.append(f"{finding} on {positives} positive and {negatives} negative scans of the val part")
         else:
-            temperatures[finding] = max(SHARPEST, fit_temperature(logits[known, i], y))
-            p = 1 / (1 + np.exp(-logits[known, i] / temperatures[finding]))
-        thresholds[finding] = operating_point(y, p)
-        notes.append(f"{finding} on {positives} positive and {negatives} negative scans of the val part")
+            notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
     return Calibration(temperatures=temperatures, thresholds=thresholds, note="; ".join(notes))
+
+
+def _known(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The known labels of a finding, and where they stand."""
+    known = ~np.isnan(values)
+    return values[known].astype(np.int64), known

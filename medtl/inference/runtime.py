@@ -1,5 +1,6 @@
 """`medtl.load`: a detector at work on single scans and on batches of stored squares."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +75,8 @@ class Detector:
             (B, F) in 0..1, in the order of the bundle's findings.
         """
         logits = logits_of(self._classifier, self.bundle.spec, stored, flip_average=self.bundle.flip_average)
-        scaled = logits / torch.tensor([self.bundle.temperatures[finding] for finding in self.bundle.findings])
-        result = scaled.softmax(dim=1) if self.bundle.exclusive else scaled.sigmoid()
-        return np.asarray(result.numpy(), np.float64)
+        temperatures = [self.bundle.temperatures[finding] for finding in self.bundle.findings]
+        return probabilities_of(logits, temperatures, exclusive=self.bundle.exclusive)
 
     def scores(self, probabilities: npt.NDArray[np.float64]) -> tuple[FindingScore, ...]:
         """One scan's probabilities (F,) with their operating points."""
@@ -120,6 +120,13 @@ def logits_of(
                 logits = (logits + classifier(images.flip(-1)).double()) / 2
             parts.append(logits[: len(chunk)])
     return torch.cat(parts)
+
+
+def probabilities_of(logits: Tensor, temperatures: Sequence[float], *, exclusive: bool) -> npt.NDArray[np.float64]:
+    """Logits (B, F) divided by the temperatures (F,), through softmax or sigmoid: (B, F) in 0..1."""
+    scaled = logits / torch.tensor(temperatures)
+    result = scaled.softmax(dim=1) if exclusive else scaled.sigmoid()
+    return np.asarray(result.numpy(), np.float64)
 
 
 def load(bundle: str | Path) -> Detector:
