@@ -104,7 +104,7 @@ def open_dataset(folder: str | Path) -> Dataset:
             f"{path}: manifest.parquet has {len(manifest):,} rows, dataset.json says {count:,}; "
             "the folder is damaged: ingest the scans again"
         )
-    shards = ShardReader(path, count=count, size_px=spec.size_px)
+    shards = ShardReader(path, count=count, shape=spec.stored_shape)
     return Dataset(folder=path, spec=spec, manifest=manifest, fingerprint=fingerprint, _shards=shards)
 
 
@@ -159,7 +159,7 @@ def ingest(
         if table:
             write_labels(work / "labels.csv", manifest, table)
         write_json(work / MARKER, _description(spec, manifest, rejects, files, seed))
-        pixels = ShardReader(work, count=len(manifest), size_px=spec.size_px).read
+        pixels = ShardReader(work, count=len(manifest), shape=spec.stored_shape).read
         write_input_report(pixels, manifest, table, rejects, work / "report.html", name=folder.name)
     dataset = open_dataset(folder)
     _tell(dataset, rejects)
@@ -173,7 +173,7 @@ def _store(
     taken: list[Taken] = []
     refused: list[Refused] = []
     path_of: dict[str, str] = {}
-    with progress("reading", total) as update, ShardWriter(work, size_px=spec.size_px) as shards:
+    with progress("reading", total) as update, ShardWriter(work, shape=spec.stored_shape) as shards:
         for item in read_files(files, spec):
             if isinstance(item, Taken):
                 digest, path = item.row["sha256"], item.row["path"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.uid import (
@@ -43,11 +43,10 @@ def read_dicom(data: bytes, *, name: str, sha256: str) -> Scan:
     """
     with quiet("pydicom"):
         try:
-            dataset = _parsed(data, name)
+            dataset = parse(data, name)
             _check_is_one_image(dataset, name)
-            step = _settle_syntax(dataset, name)
-            raw = _decoded(dataset, name)
-            return _scan(dataset, raw, step, name=name, sha256=sha256)
+            frames, step = decode(dataset, name)
+            return _scan(dataset, frames[0], step, name=name, sha256=sha256)
         except ScanError:
             raise
         except MemoryError:
@@ -56,7 +55,12 @@ def read_dicom(data: bytes, *, name: str, sha256: str) -> Scan:
             raise _broken(name, problem) from None
 
 
-def _parsed(data: bytes, name: str) -> FileDataset:
+def parse(data: bytes, name: str) -> FileDataset:
+    """The header and the undecoded pixels of a file's bytes.
+
+    Raises:
+        ScanError: `too_large`, `truncated` or `damaged`; pydicom's own exceptions for what is worse.
+    """
     _check_deflated_size(data, name)
     # Zeros where elements should be, as half-copied files have them, would each be read as an empty element.
     dataset = read_partial(io.BytesIO(data), stop_when=lambda tag, _vr, _length: tag == 0, force=True)
@@ -119,8 +123,13 @@ def _settle_syntax(dataset: FileDataset, name: str) -> str:
     )
 
 
-def _decoded(dataset: FileDataset, name: str) -> npt.NDArray[Any]:
-    """Stored values (H, W), or RGB or palette colour (H, W, 3)."""
+def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
+    """Stored values (F, H, W), or RGB or palette colour (F, H, W, 3), and how they were decoded.
+
+    Raises:
+        ScanError: `unsupported_syntax`, `truncated` or `damaged`.
+    """
+    step = _settle_syntax(dataset, name)
     try:
         raw = np.asarray(pixel_array(dataset))
     except MemoryError:
@@ -130,10 +139,19 @@ def _decoded(dataset: FileDataset, name: str) -> npt.NDArray[Any]:
         if broken.code == "truncated":
             raise ScanError("truncated", name, "its pixel data are too short; copy it again") from None
         raise broken from None
-    if raw.ndim not in (2, 3) or (raw.ndim == 3 and raw.shape[-1] != 3):
-        size = " x ".join(str(side) for side in raw.shape)
-        raise ScanError("volume", name, f"decodes to {size} values; this version of medtl reads single images")
-    return raw
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    return raw if frames > 1 else raw[None], step
+
+
+def modality_values(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
+    """Stored values through the modality LUT or the rescale of a header (PS3.3 C.11.1), and the steps in words."""
+    values = np.asarray(apply_modality_lut(raw, dataset))
+    if "ModalityLUTSequence" in dataset:
+        return values, ["modality LUT"]
+    if "RescaleSlope" in dataset:
+        slope, intercept = float(dataset.RescaleSlope), float(dataset.get("RescaleIntercept") or 0)
+        return values, [f"rescaled: {slope:g} x value {intercept:+g}"]
+    return values, []
 
 
 def _scan(dataset: FileDataset, raw: npt.NDArray[Any], step: str, *, name: str, sha256: str) -> Scan:
@@ -148,12 +166,8 @@ def _scan(dataset: FileDataset, raw: npt.NDArray[Any], step: str, *, name: str, 
         pixels = luminance(raw) / np.float32(2 ** int(dataset.BitsStored) - 1)
         steps.append("colour to luminance")
     else:
-        values = np.asarray(apply_modality_lut(raw, dataset))
-        if "ModalityLUTSequence" in dataset:
-            steps.append("modality LUT")
-        elif "RescaleSlope" in dataset:
-            slope, intercept = float(dataset.RescaleSlope), float(dataset.get("RescaleIntercept") or 0)
-            steps.append(f"rescaled: {slope:g} x value {intercept:+g}")
+        values, rescaled = modality_values(dataset, raw)
+        steps += rescaled
         inside = _inside(dataset, raw)
         pixels, step = display(dataset, values, inside)
         steps.append(step)

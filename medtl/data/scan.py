@@ -1,4 +1,4 @@
-"""One scan in memory: its display pixels, its spacing and what the header says; valid once constructed."""
+"""One scan in memory, image or volume: display pixels, spacing, what the header says; valid once constructed."""
 
 from dataclasses import dataclass, field
 
@@ -27,15 +27,19 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One image, ready to be shown or preprocessed.
+    """One image or one volume, ready to be shown or preprocessed.
 
     Args:
-        pixels: (H, W) float32 in 0..1, display values: after rescale, VOI and inversion, so that denser is
-            brighter whatever the photometric interpretation was.
-        spacing_mm: row and column spacing in mm, or None where the file does not say.
+        pixels: (H, W) or (D, H, W) float32 in 0..1, display values: after rescale, VOI and inversion, so that denser
+            is brighter whatever the photometric interpretation was. The axes of a volume grow towards the patient's
+            head (D), front (H) and right (W): RAS, read backwards.
+        spacing_mm: distance of neighbours along each axis of `pixels`, or None where the file does not say.
+        hu: Hounsfield units of the same shape, float32, for CT; None for all else.
         header: what the file says about patient, study and scanner.
-        source: the path as the user gave it; images inside an `.npz` are `file.npz#split/index`.
-        sha256: hex digest of the file's bytes (of the image and its place for images inside an `.npz`).
+        source: the path as the user gave it; images inside a larger file are `file.npz#split/index`,
+            `file.dcm#frame/index`; a series is named by its first file.
+        sha256: hex digest of the file's bytes (of the image and its place for images inside a larger file, of all
+            files' digests for a series).
         steps: what was done to reach the pixels, in order, in words.
 
     Raises:
@@ -43,23 +47,38 @@ class Scan:
     """
 
     pixels: npt.NDArray[np.float32]
-    spacing_mm: tuple[float, float] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    hu: npt.NDArray[np.float32] | None = None
     header: Header = field(default_factory=Header)
     source: str
     sha256: str
     steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 2 or min(self.pixels.shape) < 2:
-            raise ScanError("shape", self.source, f"an image of shape {self.pixels.shape}; expected (H, W)")
+        shape = self.pixels.shape
+        if len(shape) not in (2, 3) or min(shape) < 2:
+            raise ScanError("shape", self.source, f"holds {_by(shape)} values; expected at least 2 along each axis")
         if self.pixels.dtype != np.float32:
             raise ScanError("dtype", self.source, f"pixels of type {self.pixels.dtype}; expected float32")
         low, high = float(self.pixels.min()), float(self.pixels.max())
         if not (low >= 0.0 and high <= 1.0):  # also catches NaN
             raise ScanError("range", self.source, f"pixels from {low} to {high}; expected 0 to 1")
+        if self.hu is not None and (self.hu.shape != shape or self.hu.dtype != np.float32):
+            raise ScanError("shape", self.source, f"Hounsfield units of {_by(self.hu.shape)}, pixels of {_by(shape)}")
+        if self.spacing_mm is not None and len(self.spacing_mm) != len(shape):
+            raise ScanError("spacing", self.source, f"{len(self.spacing_mm)} distances for {len(shape)} axes")
         self.pixels.flags.writeable = False
+
+    @property
+    def dims(self) -> int:
+        """2 for an image, 3 for a volume."""
+        return self.pixels.ndim
 
     @property
     def scan_id(self) -> str:
         """The name in tables: the first 16 hex digits of the digest, the same wherever the file lies."""
         return self.sha256[:16]
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)

@@ -1,5 +1,6 @@
-"""Stored squares on disk: NumPy files of at most about 256 MB, written as a stream, read through memory maps."""
+"""Stored blocks on disk: NumPy files of at most about 256 MB, written as a stream, read through memory maps."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from medtl.errors import DatasetError
 
 SHARD_BYTES = 256 * 2**20
-Squares = npt.NDArray[np.uint8]
+Blocks = npt.NDArray[np.uint8]
 
 
 def _name(index: int) -> str:
@@ -19,32 +20,32 @@ def _name(index: int) -> str:
 
 
 class ShardWriter:
-    """Appends squares (1, S, S) uint8 to `pixels-00000.npy`, `pixels-00001.npy`, ... in a folder."""
+    """Appends blocks (C, S, S) or (C, S, S, S) uint8 to `pixels-00000.npy`, `pixels-00001.npy`, ... in a folder."""
 
-    def __init__(self, folder: Path, *, size_px: int) -> None:
-        self.folder, self.size_px = folder, size_px
-        self.per_shard = max(1, SHARD_BYTES // size_px**2)
+    def __init__(self, folder: Path, *, shape: tuple[int, ...]) -> None:
+        self.folder, self.shape = folder, shape
+        self.per_shard = max(1, SHARD_BYTES // math.prod(shape))
         self.count = 0
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> "ShardWriter":
         return self
 
-    def append(self, square: Squares) -> None:
-        """Write one square."""
+    def append(self, block: Blocks) -> None:
+        """Write one block."""
         if self.count % self.per_shard == 0:
             self._finish()
             self._file = (self.folder / _name(self.count // self.per_shard)).open("wb")
             self._write_header(0)
         assert self._file is not None
-        self._file.write(square.tobytes())
+        self._file.write(block.tobytes())
         self.count += 1
 
     def _write_header(self, count: int) -> None:
         # NumPy pads headers so that the first axis can grow without moving the data (numpy.lib.format).
         assert self._file is not None
-        shape = (count, 1, self.size_px, self.size_px)
-        np.lib.format.write_array_header_1_0(self._file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
     def _finish(self) -> None:
         if self._file is not None:
@@ -60,13 +61,13 @@ class ShardWriter:
 
 
 class ShardReader:
-    """All squares of a dataset folder, read where and when they are asked for."""
+    """All blocks of a dataset folder, read where and when they are asked for."""
 
-    def __init__(self, folder: Path, *, count: int, size_px: int) -> None:
+    def __init__(self, folder: Path, *, count: int, shape: tuple[int, ...]) -> None:
         """Open the shards.
 
         Raises:
-            DatasetError: they do not hold `count` squares of side `size_px`.
+            DatasetError: they do not hold `count` blocks of `shape`.
         """
         paths = sorted(folder.glob("pixels-*.npy"))
         try:
@@ -75,19 +76,20 @@ class ShardReader:
             raise DatasetError(f"{folder}: its pixels cannot be read ({problem}); ingest the scans again") from None
         shapes = {(shard.shape[1:], shard.dtype) for shard in self._shards}
         held = sum(len(shard) for shard in self._shards)
-        if held != count or shapes != {((1, size_px, size_px), np.dtype(np.uint8))}:
+        if held != count or shapes != {(shape, np.dtype(np.uint8))}:
+            sides = " x ".join(map(str, shape[1:]))
             raise DatasetError(
-                f"{folder}: its pixel files hold {held:,} scans, dataset.json says {count:,} of {size_px} x {size_px}; "
+                f"{folder}: its pixel files hold {held:,} scans, dataset.json says {count:,} of {sides}; "
                 "the folder is damaged: ingest the scans again"
             )
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
-        self.size_px = size_px
+        self.shape = shape
 
-    def read(self, rows: npt.NDArray[np.int64]) -> Squares:
-        """Squares (B, 1, S, S) of rows (B,), in their order."""
-        squares = np.empty((len(rows), 1, self.size_px, self.size_px), np.uint8)
+    def read(self, rows: npt.NDArray[np.int64]) -> Blocks:
+        """Blocks (B, *shape) of rows (B,), in their order."""
+        blocks = np.empty((len(rows), *self.shape), np.uint8)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         for index in np.unique(shard_of):
             here = shard_of == index
-            squares[here] = self._shards[index][rows[here] - self._starts[index]]
-        return squares
+            blocks[here] = self._shards[index][rows[here] - self._starts[index]]
+        return blocks

@@ -9,9 +9,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import apply_voi
 
 from medtl.data.values import Pixels, spread
-
-HU_WINDOW = (-1000.0, 1000.0)
-"""Air to dense bone: everything that a CT without a window of its own may be about."""
+from medtl.data.windows import FULL_HU, windowed
 
 
 def display(dataset: Dataset, values: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> tuple[Pixels, str]:
@@ -39,25 +37,11 @@ def display(dataset: Dataset, values: npt.NDArray[Any], inside: npt.NDArray[np.b
                 return pixels, f"window {centre:g}/{width:g}{'' if function == 'LINEAR' else ' ' + function}"
         aside = f"window {centre:g}/{width:g} of the header shows nothing; "
     if dataset.get("Modality") == "CT":
-        low, high = HU_WINDOW
+        low, high = FULL_HU
         scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
         return scaled.astype(np.float32), f"{aside}{low:g} to {high:g} HU"
     pixels, step = spread(values, known=inside)
     return pixels, aside + step
-
-
-def windowed(values: npt.NDArray[Any], *, centre: float, width: float, function: str = "LINEAR") -> Pixels:
-    """A window to 0..1: LINEAR (PS3.3 C.11.2.1.2.1), SIGMOID (C.11.2.1.3.1) or LINEAR_EXACT (C.11.2.1.3.2)."""
-    x = values.astype(np.float64)
-    if function == "SIGMOID":
-        return (1 / (1 + np.exp(np.clip(-4 * (x - centre) / width, -700, 700)))).astype(np.float32)
-    if function == "LINEAR_EXACT":
-        y = (x - centre) / width + 0.5
-    elif width == 1:
-        y = np.where(x > centre - 0.5, 1.0, 0.0)
-    else:
-        y = (x - (centre - 0.5)) / (width - 1) + 0.5
-    return np.clip(y, 0, 1).astype(np.float32)
 
 
 def _first(dataset: Dataset, key: str) -> float | None:

@@ -37,7 +37,6 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
     side = bundle.spec.size_px
     square = np.asarray(Image.fromarray(heat).resize((side, side), Image.Resampling.BILINEAR))
     height, width = scan.pixels.shape
-    top, left = bundle.spec.margins((height, width))
-    inside = square[top : side - top or None, left : side - left or None]
-    resized = np.asarray(Image.fromarray(inside).resize((width, height), Image.Resampling.BILINEAR))
+    _, inside = bundle.spec.placement(bundle.spec.scaled_shape(scan))
+    resized = np.asarray(Image.fromarray(square[inside]).resize((width, height), Image.Resampling.BILINEAR))
     return np.asarray(np.clip(resized, 0.0, 1.0), np.float32)

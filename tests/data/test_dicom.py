@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medtl.data.dicom_header import age_years
 from medtl.data.sources import read_bytes, read_scan
-from medtl.data.voi import windowed
+from medtl.data.windows import windowed
 from medtl.errors import ScanError
 
 Make = Callable[..., bytes]
