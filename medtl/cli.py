@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 reviews = typer.Typer(help="Readers' verdicts.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(reviews, name="reviews")
+split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(split, name="split")
 
 
 def _version(asked: bool) -> None:
@@ -58,18 +60,51 @@ def demo(out: Annotated[Path, typer.Option(help="Where to put everything.")] = P
 @app.command()
 def ingest(
     source: Annotated[
-        list[Path], typer.Argument(help="Files or folders: DICOM, PNG, JPEG, TIFF, NIfTI slices, MedMNIST-style .npz.")
+        list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, JPEG, TIFF, MedMNIST-style .npz.")
     ],
     out: Out,
     labels: Labels = None,
+    as_: Annotated[
+        str, typer.Option("--as", help="images, volumes (slices are put together by series), or auto.")
+    ] = "auto",
     size_px: Annotated[
         int | None,
-        typer.Option(min=16, max=2048, help="Side of the stored squares [default: 256, or an .npz file's own]"),
+        typer.Option(
+            min=16,
+            max=2048,
+            help="Side of the stored squares or cubes [default: 256; volumes: up to 96; .npz: its own]",
+        ),
     ] = None,
+    spacing_mm: Annotated[
+        float | None, typer.Option(help="Volumes: side of a stored voxel [default: what the largest volumes need]")
+    ] = None,
+    window: Annotated[
+        list[str], typer.Option(help="CT: a window that becomes a channel, such as lung; may be given several times.")
+    ] = [],  # noqa: B006
+    add: Annotated[bool, typer.Option("--add", help="Add scans to the dataset in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Decides which patients go to train, val and test.")] = 0,
 ) -> None:
     """Read scans once into a dataset folder, split by patient."""
-    medtl.ingest(source, out=out, labels=labels, size_px=size_px, seed=seed)
+    medtl.ingest(
+        source,
+        out=out,
+        labels=labels,
+        as_=as_,
+        size_px=size_px,
+        spacing_mm=spacing_mm,
+        window=window,
+        add=add,
+        seed=seed,
+    )
+
+
+@split.command("check")
+def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")]) -> None:
+    """Prove that no patient, study or picture is in two parts."""
+    found = medtl.split_check(dataset)
+    print(found.counts.to_string())
+    for what in found.shared:
+        print(f"{what} in two parts: 0")
 
 
 @app.command()

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from medtl.data.dataset import ingest
+from medtl.data.ingest import ingest
 from medtl.errors import MedtlError, Stopped
 from medtl.finetuning.finetune import finetune
 from medtl.inference.evaluate import evaluate

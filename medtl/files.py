@@ -5,6 +5,7 @@ A killed process leaves either the old artifact or the new one, never half of on
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -102,6 +103,35 @@ def atomic_folder(path: Path, *, marker: str) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(path: Path, *, marker: str) -> Iterator[Path]:
+    """Yield a folder beside `path` in which an interrupted call finds what an earlier one left.
+
+    On success it takes the place of `path`; on an error, or when the process is killed, it stays for the next call.
+
+    Raises:
+        MedtlError: `path` holds something else, or another process is writing it.
+    """
+    check_replaceable(path, marker=marker)
+    work = path.parent / f".{path.name}.part"
+    work.mkdir(parents=True, exist_ok=True)
+    lock = work / "lock"
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MedtlError(f"{path}: another medtl is writing it; wait until that is done") from None
+        yield work
+        lock.unlink()
+        _sync(work, *work.rglob("*"))
+        if path.exists():
+            _exchange(work, path)  # the old one now has the name of the work
+            shutil.rmtree(work, ignore_errors=True)
+        else:
+            work.rename(path)
+        _sync(path.parent)
 
 
 def check_replaceable(path: Path, *, marker: str) -> None:

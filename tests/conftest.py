@@ -6,7 +6,11 @@ import os
 # Small networks gain nothing from a second thread, and a busy machine punishes it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import tempfile
 from pathlib import Path
+
+# Pseudonyms of tests are nobody's business.
+os.environ["MEDTL_SALT_FILE"] = str(Path(tempfile.mkdtemp(prefix="medtl-test-")) / "salt")
 
 import numpy as np
 import pytest

@@ -5,38 +5,84 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from medtl.data.labels import Join, LabelTable
-from medtl.data.split import split_of
+from medtl.data.pseudonyms import as_patient, pseudonym
+from medtl.data.split import part_at, place_of
 from medtl.errors import LabelError
 from medtl.progress import say
 
+Links = Sequence[Sequence[int]]
+
 
 def assign_patients_and_parts(
-    manifest: pd.DataFrame, *, official: Sequence[str | None], join: Join | None, seed: int
+    manifest: pd.DataFrame,
+    *,
+    earlier: int,
+    places: Sequence[float | None],
+    join: Join | None,
+    links: Links,
+    twins: Sequence[tuple[str, int]],
+    key: bytes,
+    seed: int,
 ) -> None:
     """Fill the manifest's columns `patient_id` and `split`.
 
     The patient is the labels file's, else the header's, else the file is its own patient. The part is the one that
-    the labels file names, else the scan's file, else a digest of the patient; all scans of a patient share it.
+    the dataset, the labels file or the scan's file names, else it follows from a digest of the patient. Patients who
+    share a study or a picture go to the same part.
+
+    Args:
+        manifest: changed in place; `patient_id` is the header's pseudonym, `split` the part that the file names.
+        earlier: rows at the top that were in the dataset before: they keep patient and part.
+        places: of each row's patient between 0 and 1, None where the header names none.
+        join: a labels file.
+        links: pairs of rows that show the same picture.
+        twins: of each rejected duplicate the patient that its header names, and the row of the scan that is kept.
+        key: the salt of the pseudonyms.
+        seed: of the split.
 
     Raises:
         LabelError: the parts that are named would put one patient into two.
     """
     patients = [str(name) if pd.notna(name) else "" for name in manifest["patient_id"]]
-    named: list[str | None] = list(official)
+    named = [str(part) if pd.notna(part) else None for part in manifest["split"]]
+    place_of_patient: dict[str, float] = {}
     if join:
-        patients = _renamed(patients, join.patients, manifest)
+        given = {row: cell for row, cell in join.patients.items() if row >= earlier}
+        ids = {row: as_patient(cell, key=key) for row, cell in given.items()}
+        place_of_patient = {ids[row]: place_of(cell, seed) for row, cell in given.items()}
+        patients = _renamed(patients, ids, given, manifest)
         for row, split in join.splits.items():
+            if row < earlier and named[row] != split:
+                raise LabelError(
+                    f"{manifest['path'][row]}: is in '{named[row]}' of the dataset, the labels file says '{split}'; "
+                    "scans that are added cannot move those that are there"
+                )
             named[row] = split
     unknown = [row for row, patient in enumerate(patients) if not patient]
     for row in unknown:
-        patients[row] = str(manifest["path"][row])
+        path = str(manifest["path"][row])
+        patients[row] = pseudonym("patient", path, key=key)
+        place_of_patient[patients[row]] = place_of(path, seed)
     if any(named[row] is None for row in unknown):
         say(
             f"{len(unknown):,} of {len(patients):,} scans name no patient: each counts as its own. Where a patient has "
             "several scans, give --labels with a column patient_id, or they may fall into different parts"
         )
+    for patient, place in zip(patients, places, strict=True):
+        if place is not None:
+            place_of_patient.setdefault(patient, place)
+    part_of = _named_parts(patients, named, manifest)
+    pairs = [(patients[a], patients[b]) for a, b in links] + [(patient, patients[row]) for patient, row in twins]
+    _share_parts(part_of, place_of_patient, patients, pairs, manifest["study_id"])
+    manifest["patient_id"] = pd.array(patients, dtype="string")
+    manifest["split"] = pd.array([part_of[patient] for patient in patients], dtype="string")
+
+
+def _named_parts(patients: Sequence[str], named: Sequence[str | None], manifest: pd.DataFrame) -> dict[str, str]:
     part_of: dict[str, str] = {}
     for row, (patient, part) in enumerate(zip(patients, named, strict=True)):
         if part and part_of.setdefault(patient, part) != part:
@@ -44,33 +90,93 @@ def assign_patients_and_parts(
                 f"{manifest['path'][row]}: patient {patient} is in '{part}' here, elsewhere in '{part_of[patient]}'; "
                 "a patient to learn from cannot be one to test on"
             )
-    manifest["patient_id"] = pd.array(patients, dtype="string")
-    manifest["split"] = pd.array([part_of.get(p) or split_of(p, seed) for p in patients], dtype="string")
+    return part_of
 
 
-def _renamed(headers: list[str], named: Mapping[int, str], manifest: pd.DataFrame) -> list[str]:
+def _share_parts(
+    part_of: dict[str, str],
+    place_of_patient: Mapping[str, float],
+    patients: list[str],
+    pairs: list[tuple[str, str]],
+    studies: "pd.Series[str]",
+) -> None:
+    """Complete `part_of`: linked patients share a part, the named one, else that of the first place among them."""
+    first_of: dict[str, str] = {}
+    for patient, study in zip(patients, studies, strict=True):
+        if pd.notna(study):
+            pairs.append((first_of.setdefault(str(study), patient), patient))
+    torn = 0
+    for group in _groups(sorted(set(patients)), pairs):
+        parts = sorted({part_of[name] for name in group if name in part_of})
+        torn += len(parts) > 1
+        place = min((place_of_patient[name] for name in group if name in place_of_patient), default=0.0)
+        for name in group:
+            part_of.setdefault(name, parts[0] if parts else part_at(place))
+    if torn:
+        say(
+            f"note: {torn:,} groups of patients share a picture or a study, but the parts that were given put them "
+            "apart; see them with medtl split check"
+        )
+
+
+def _groups(names: list[str], pairs: list[tuple[str, str]]) -> list[list[str]]:
+    """Patients who share a picture or a study, together; most are alone."""
+    index = {name: i for i, name in enumerate(names)}
+    ends = np.array([(index[a], index[b]) for a, b in pairs if a in index and b in index], np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
+    count, label = connected_components(graph, directed=False)
+    groups: list[list[str]] = [[] for _ in range(count)]
+    for name, group in zip(names, label, strict=True):
+        groups[group].append(name)
+    return groups
+
+
+def same_bytes(manifest: pd.DataFrame, rejects: pd.DataFrame) -> list[tuple[str, int]]:
+    """Of each rejected duplicate that names a patient: the patient, and the row of the scan that is kept."""
+    row_of = {name: row for row, name in enumerate(manifest["scan_id"])}
+    twins = rejects[(rejects["code"] == "duplicate") & (rejects["patient_id"].fillna("") != "")]
+    return [(str(patient), row_of[scan]) for patient, scan in zip(twins["patient_id"], twins["scan_id"], strict=True)]
+
+
+def _renamed(
+    headers: list[str], named: Mapping[int, str], given: Mapping[int, str], manifest: pd.DataFrame
+) -> list[str]:
     """The labels file's patients, also for the scans that it leaves out but whose header names the same person.
 
     Raises:
         LabelError: scans with one id in their headers have several in the labels file.
     """
-    alias: dict[str, str] = {}
+    first: dict[str, int] = {}
     for row, patient in named.items():
         header = headers[row]
-        if header and alias.setdefault(header, patient) != patient:
+        if header and named[first.setdefault(header, row)] != patient:
             raise LabelError(
-                f"{manifest['path'][row]}: is patient {patient} in the labels file, another scan with its header id "
-                f"is {alias[header]}; give all scans of a person one patient_id"
+                f"{manifest['path'][row]}: is patient {given[row]} in the labels file, another scan with its header id "
+                f"is {given[first[header]]}; give all scans of a person one patient_id"
             )
+    alias = {header: named[row] for header, row in first.items()}
     return [named.get(row) or alias.get(header, header) for row, header in enumerate(headers)]
 
 
-def own_labels(labels: Sequence[dict[str, float] | None]) -> LabelTable | None:
+def own_labels(labels: Sequence[Mapping[str, float] | None]) -> LabelTable | None:
     """The labels that the files themselves hold, None where none does."""
     findings = tuple(dict.fromkeys(name for each in labels if each for name in each))
     if not findings:
         return None
     values = np.array([[(each or {}).get(name, np.nan) for name in findings] for each in labels], np.float32)
+    return LabelTable(findings=findings, values=values)
+
+
+def merged_labels(earlier: LabelTable, later: LabelTable | None) -> LabelTable:
+    """Both; where both speak of a finding of a scan, the later one counts."""
+    if later is None:
+        return earlier
+    findings = tuple(dict.fromkeys([*earlier.findings, *later.findings]))
+    values = np.full((len(earlier.values), len(findings)), np.nan, np.float32)
+    for table in (earlier, later):
+        for i, name in enumerate(table.findings):
+            column, known = findings.index(name), ~np.isnan(table.values[:, i])
+            values[known, column] = table.values[known, i]
     return LabelTable(findings=findings, values=values)
 
 

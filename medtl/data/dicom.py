@@ -3,16 +3,19 @@
 Decode, then the modality LUT (PS3.3 C.11.1), the VOI LUT (C.11.2), then inversion of MONOCHROME1 (C.7.6.3.1.2).
 """
 
+import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -29,30 +32,91 @@ from medtl.data.values import luminance
 from medtl.data.voi import display
 from medtl.errors import ScanError
 
+AIR_HU = np.float32(-1000)
+"""What lies outside of the field of view of a CT becomes air."""
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Where objects with functional groups keep what a plain image has at its top level (PS3.3 C.7.6.16).
-_MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
+_MACROS = (
+    "PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence", "PlanePositionSequence",
+    "PlaneOrientationSequence",
+)  # fmt: skip
+_LARGE = {tag_for_keyword(key) for key in (*_PIXELS, "PerFrameFunctionalGroupsSequence")}
+# What a storage class is, by words in its name (PS3.6 A), where it is no image.
+_OBJECTS = {
+    "Media Storage Directory": ("dicomdir", "a DICOMDIR, the table of contents of a medium"),
+    "Key Object Selection": ("key_object", "a key object selection"),
+    "Presentation State": ("presentation_state", "a presentation state"),
+    "Encapsulated": ("document", "an encapsulated document"),
+    "Waveform": ("waveform", "a waveform"),
+    "Raw Data": ("raw_data", "raw data of a scanner"),
+    "Spectroscopy": ("spectroscopy", "spectroscopy"),
+    "Segmentation": ("segmentation", "a segmentation: masks, not a scan"),
+    "RT Dose": ("radiotherapy", "a dose distribution"),
+    "RT ": ("radiotherapy", "a radiotherapy object"),
+    " SR": ("report", "a structured report"),
+    "Radiation Dose": ("report", "a dose report"),
+    "Report": ("report", "a report"),
+}
 
 
 def read_dicom(data: bytes, *, name: str, sha256: str) -> Scan:
-    """Read a DICOM file, with or without preamble, of any transfer syntax that an installed decoder knows.
+    """Read a DICOM file of one frame, with or without preamble, of any transfer syntax that a decoder is there for.
 
     Raises:
-        ScanError: `no_pixels` (a report, a DICOMDIR, ...), `volume`, `too_large`, `unsupported_syntax`, `truncated`
-            or `damaged`.
+        ScanError: `several_frames`, or as `read_dicom_frames`.
     """
+    return next(_frames(data, name, sha256, most=1))
+
+
+def read_dicom_frames(data: bytes, *, name: str, sha256: str) -> Iterator[Scan]:
+    """Every frame of a DICOM file as an image, one in memory at a time; a single frame has the file's own name.
+
+    Raises:
+        ScanError: a code of `kinds.LISTED` for an object that is no image, `too_large`, `unsupported_syntax`,
+            `truncated` or `damaged`.
+    """
+    return _frames(data, name, sha256)
+
+
+def _frames(data: bytes, name: str, sha256: str, *, most: int | None = None) -> Iterator[Scan]:
     with quiet("pydicom"):
         try:
             dataset = parse(data, name)
-            _check_is_one_image(dataset, name)
-            frames, step = decode(dataset, name)
-            return _scan(dataset, frames[0], step, name=name, sha256=sha256)
+            check_image(dataset, name)
+            frames = int(dataset.get("NumberOfFrames") or 1)
+            if most is not None and frames > most:
+                what = (
+                    f"holds {frames} frames; single images are expected here. medtl ingest and score take every frame"
+                )
+                raise ScanError("several_frames", name, what)
+            step = _settle_syntax(dataset, name)
+            if frames == 1:
+                yield _scan(dataset, decode(dataset, name)[0][0], step, name=name, sha256=sha256)
+                return
+            for index, raw in enumerate(iter_pixels(dataset)):
+                place = f"frame/{index}"
+                own = hashlib.sha256(f"{sha256}/{place}".encode()).hexdigest()
+                yield _scan(of_frame(dataset, index), raw, step, name=f"{name}#{place}", sha256=own)
         except ScanError:
             raise
         except MemoryError:
             raise ScanError("too_large", name, "needs more memory than there is") from None
         except Exception as problem:  # a damaged element raises when it is touched, with any exception
-            raise _broken(name, problem) from None
+            raise broken(name, problem) from None
+
+
+def of_frame(dataset: Dataset, index: int) -> Dataset:
+    """The header of one frame: what its functional groups say stands at the top level, as in a plain image."""
+    shared, own = dataset.get("SharedFunctionalGroupsSequence"), dataset.get("PerFrameFunctionalGroupsSequence")
+    frame = Dataset()
+    frame.update({tag: dataset.get_item(tag) for tag in dataset._dict if tag not in _LARGE})
+    frame.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+    for groups, place in ((shared, 0), (own, index)):
+        if groups and place < len(groups):
+            for macro in (item for key in _MACROS for item in groups[place].get(key, [])):
+                for element in macro:
+                    frame[element.tag] = element
+    return frame
 
 
 def parse(data: bytes, name: str) -> FileDataset:
@@ -86,18 +150,36 @@ def _check_deflated_size(data: bytes, name: str) -> None:
             raise ScanError("too_large", name, "unpacks to more than 1 GB; it may be damaged")
 
 
-def _check_is_one_image(dataset: FileDataset, name: str) -> None:
-    uid = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+def check_object(dataset: Dataset, name: str) -> None:
+    """Make sure that a DICOM object is an image.
+
+    Raises:
+        ScanError: a code of `kinds.LISTED`.
+    """
+    uid = str(dataset.get("SOPClassUID") or _meta(dataset).get("MediaStorageSOPClassUID", ""))
     kind = UID(uid).name if uid else ""
-    if not any(key in dataset for key in _PIXELS):
-        if "Rows" in dataset or "Image Storage" in kind:
-            raise ScanError("truncated", name, "is DICOM that ends before its pixels; copy it again")
-        if not len(dataset):
-            raise ScanError("truncated", name, "is DICOM that ends in its header; copy it again")
+    if "RT Image" not in kind:
+        for words, (code, what) in _OBJECTS.items():
+            if words in f"{kind} ":
+                raise ScanError(code, name, f"is {what}; it is listed and left out")
+    if not any(key in dataset for key in (*_PIXELS, "Rows")) and "Image Storage" not in kind and len(dataset):
         raise ScanError("no_pixels", name, f"is DICOM without an image ({kind or 'of no stated class'}); leave it out")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise ScanError("volume", name, f"holds {frames} frames; this version of medtl reads single images")
+
+
+def _meta(dataset: Dataset) -> Dataset:
+    return getattr(dataset, "file_meta", None) or Dataset()
+
+
+def check_image(dataset: FileDataset, name: str) -> None:
+    """Make sure that an object is an image with pixels that memory can hold.
+
+    Raises:
+        ScanError: a code of `kinds.LISTED`, `truncated`, `damaged` or `too_large`.
+    """
+    check_object(dataset, name)
+    if not any(key in dataset for key in _PIXELS):
+        where = "before its pixels" if len(dataset) else "in its header"
+        raise ScanError("truncated", name, f"is DICOM that ends {where}; copy it again")
     for key in ("Rows", "Columns"):
         if not dataset.get(key):
             raise ScanError("damaged", name, f"is DICOM whose header does not say its {key}; export it again")
@@ -135,10 +217,10 @@ def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
     except MemoryError:
         raise
     except Exception as problem:  # each decoder has its own
-        broken = _broken(name, problem)
-        if broken.code == "truncated":
+        said = broken(name, problem)
+        if said.code == "truncated":
             raise ScanError("truncated", name, "its pixel data are too short; copy it again") from None
-        raise broken from None
+        raise said from None
     frames = int(dataset.get("NumberOfFrames") or 1)
     return raw if frames > 1 else raw[None], step
 
@@ -154,8 +236,8 @@ def modality_values(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[npt.NDArra
     return values, []
 
 
-def _scan(dataset: FileDataset, raw: npt.NDArray[Any], step: str, *, name: str, sha256: str) -> Scan:
-    steps = [step]
+def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha256: str) -> Scan:
+    steps, hu = [step], None
     photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     if photometric == "PALETTE COLOR":
         _swap_big_endian_palette(dataset)
@@ -168,7 +250,9 @@ def _scan(dataset: FileDataset, raw: npt.NDArray[Any], step: str, *, name: str, 
     else:
         values, rescaled = modality_values(dataset, raw)
         steps += rescaled
-        inside = _inside(dataset, raw)
+        inside = inside_of(dataset, raw)
+        if is_hounsfield(dataset):
+            hu = np.where(inside, values, AIR_HU).clip(AIR_HU).astype(np.float32)
         pixels, step = display(dataset, values, inside)
         steps.append(step)
         if photometric == "MONOCHROME1":
@@ -180,6 +264,7 @@ def _scan(dataset: FileDataset, raw: npt.NDArray[Any], step: str, *, name: str, 
     return Scan(
         pixels=np.clip(pixels, 0, 1).astype(np.float32),
         spacing_mm=spacing_of(dataset),
+        hu=hu,
         header=header_of(dataset),
         source=name,
         sha256=sha256,
@@ -187,7 +272,13 @@ def _scan(dataset: FileDataset, raw: npt.NDArray[Any], step: str, *, name: str, 
     )
 
 
-def _swap_big_endian_palette(dataset: FileDataset) -> None:
+def is_hounsfield(dataset: Dataset) -> bool:
+    """Whether modality values are Hounsfield units: of CT, rescaled, and no other unit is named (PS3.3 C.11.1.1.2)."""
+    unit = str(dataset.get("RescaleType") or "HU").strip().upper()
+    return dataset.get("Modality") == "CT" and "RescaleSlope" in dataset and unit in ("HU", "US")
+
+
+def _swap_big_endian_palette(dataset: Dataset) -> None:
     """pydicom 3.0 reads 16-bit palettes as little endian whatever the file is."""
     little = dataset.original_encoding[1]
     for colour in ("Red", "Green", "Blue"):
@@ -197,7 +288,7 @@ def _swap_big_endian_palette(dataset: FileDataset) -> None:
             setattr(dataset, key, np.frombuffer(data, ">u2").astype("<u2").tobytes())
 
 
-def _inside(dataset: FileDataset, raw: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def inside_of(dataset: Dataset, raw: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which stored values are image, not padding (PS3.3 C.7.5.1.1.2)."""
     everywhere = np.ones(raw.shape, np.bool_)
     padding = dataset.get("PixelPaddingValue")
@@ -211,7 +302,8 @@ def _inside(dataset: FileDataset, raw: npt.NDArray[Any]) -> npt.NDArray[np.bool_
     return inside if inside.any() else everywhere
 
 
-def _broken(name: str, problem: Exception) -> ScanError:
+def broken(name: str, problem: Exception) -> ScanError:
+    """What a decoder or parser raised on a damaged file, as one kind of error."""
     said = " ".join(str(problem).split())[:200] or type(problem).__name__
     short = ("less than expected", "end of file", "end of the file", "no more data", "missing at least", "too short")
     if isinstance(problem, EOFError) or any(words in said.lower() for words in short):

@@ -1,5 +1,6 @@
 """What a DICOM header says beside the pixels."""
 
+import datetime
 import math
 from typing import Any
 
@@ -14,6 +15,11 @@ _SEXES = ("M", "F", "O")
 def header_of(dataset: Dataset) -> Header:
     """The header's facts; None for what is missing, empty or cannot be read."""
     sex = _text(dataset, "PatientSex")
+    dates = (_date(dataset, key) for key in ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate"))
+    acquired, born = next(filter(None, dates), None), _date(dataset, "PatientBirthDate")
+    age = age_years(_text(dataset, "PatientAge"))
+    if age is None and acquired and born and acquired >= born:
+        age = round((acquired - born).days / 365.25, 3)
     return Header(
         patient_id=_text(dataset, "PatientID"),
         patient_name=_text(dataset, "PatientName"),
@@ -24,8 +30,10 @@ def header_of(dataset: Dataset) -> Header:
         view=_text(dataset, "ViewPosition"),
         manufacturer=_text(dataset, "Manufacturer"),
         scanner=_text(dataset, "ManufacturerModelName"),
-        age_years=age_years(_text(dataset, "PatientAge")),
+        age_years=age,
         sex=sex if sex in _SEXES else None,
+        acquired=acquired,
+        burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation") or ""),
     )
 
 
@@ -46,6 +54,14 @@ def age_years(text: str | None) -> float | None:
     if text is None or not text[:-1].isdecimal() or text[-1] not in _DAYS:
         return None
     return round(int(text[:-1]) * _DAYS[text[-1]] / 365.25, 3)
+
+
+def _date(dataset: Dataset, key: str) -> datetime.date | None:
+    """A date (PS3.5 6.2, DA: `YYYYMMDD`)."""
+    try:
+        return datetime.datetime.strptime(_text(dataset, key) or "", "%Y%m%d").date()
+    except ValueError:
+        return None
 
 
 def _text(dataset: Dataset, key: str) -> str | None:

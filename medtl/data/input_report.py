@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,14 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from medtl.data.kinds import LISTED
 from medtl.data.labels import LabelTable
 from medtl.data.preprocess import Stored
 
 THUMBNAILS = 45
+PAIRS = 30
+FILES = 500
+REASONS = 200
 THUMBNAIL_PX = 112
 AGE_BANDS = [0, 1, 18, 40, 60, 80, 130]
 Table = list[tuple[str, int]]
@@ -28,30 +33,76 @@ def write_input_report(
     manifest: pd.DataFrame,
     labels: LabelTable | None,
     rejects: pd.DataFrame,
+    near: npt.NDArray[np.int64],
     path: Path,
     *,
     name: str,
 ) -> None:
     """Write one self-contained HTML file."""
     environment = Environment(loader=PackageLoader("medtl.data"), autoescape=True, undefined=StrictUndefined)
-    shown = np.linspace(0, len(manifest) - 1, min(THUMBNAILS, len(manifest))).astype(np.int64)
-    thumbnails = [
-        (_thumbnail(square[0]), str(manifest["path"][row])) for square, row in zip(pixels(shown), shown, strict=True)
-    ]
+    warned = manifest[manifest["warnings"] != ""]
+    listed = rejects["code"].isin(LISTED)
     text = environment.get_template("input_report.html").render(
         name=name,
         scans=len(manifest),
         patients=int(manifest["patient_id"].nunique()),
-        thumbnails=thumbnails,
+        thumbnails=_thumbnails(pixels, manifest, np.linspace(0, len(manifest) - 1, min(THUMBNAILS, len(manifest)))),
         tables=_tables(manifest),
         parts=_parts(manifest, labels),
         findings=labels.findings if labels else (),
         steps=Counter(_without_numbers(steps) for steps in manifest["steps"]).most_common(30),
-        reasons=Counter(rejects["code"]).most_common(),
-        rejects=list(zip(rejects["path"], rejects["code"], rejects["message"], strict=True))[:200],
-        rejected=len(rejects),
+        files=_files(manifest),
+        warnings=Counter(code for text in warned["warnings"] for code in text.split("; ")).most_common(),
+        warned=_thumbnails(pixels, manifest, warned.index[:THUMBNAILS], captions=True),
+        near=[_thumbnails(pixels, manifest, pair) for pair in near[:PAIRS]],
+        near_count=len(near),
+        same=_same(rejects),
+        refused=_reasons(rejects[~listed]),
+        listed=_reasons(rejects[listed & (rejects["code"] != "duplicate")]),
     )
     path.write_text(text, encoding="utf-8")
+
+
+def _thumbnails(
+    pixels: Callable[[npt.NDArray[np.int64]], Stored], manifest: pd.DataFrame, rows: Any, *, captions: bool = False
+) -> list[tuple[str, str]]:
+    """A picture and its words of each row: of a volume the middle slice, seen from the feet."""
+    chosen = np.asarray(rows).astype(np.int64)
+    found = []
+    for row, block in zip(chosen, pixels(chosen), strict=True):
+        said = f"{manifest['warnings'][row]}: {manifest['path'][row]}" if captions else str(manifest["path"][row])
+        found.append((_thumbnail(block[0] if block.ndim == 3 else block[0, block.shape[1] // 2, ::-1, ::-1]), said))
+    return found
+
+
+def _files(manifest: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """File, size, part and steps of the first scans; the manifest has them all."""
+    first = manifest.head(FILES)
+    spacing = first[["slice_spacing_mm", "row_spacing_mm", "column_spacing_mm"]].round(3).to_numpy()
+    sides = first[["depth_px", "height_px", "width_px"]].to_numpy()
+    rows = []
+    for path, split, steps, warning, mm, px in zip(
+        first["path"], first["split"], first["steps"], first["warnings"], spacing, sides, strict=True
+    ):
+        known = [f"{value:g}" for value in mm if not np.isnan(value)]
+        size = " × ".join(str(side) for side in px if side > 1) + (f" of {' × '.join(known)} mm" if known else "")
+        rows.append((str(path), f"{size}", str(split), "; ".join(text for text in (steps, warning) if text)))
+    return rows
+
+
+def _same(rejects: pd.DataFrame) -> list[tuple[str, str]]:
+    """Files that hold the bytes of another, under the one that is kept."""
+    twins = rejects[rejects["code"] == "duplicate"].head(REASONS)
+    return list(zip(twins["path"], twins["message"], strict=True))
+
+
+def _reasons(rejects: pd.DataFrame) -> dict[str, Any]:
+    first = rejects.head(REASONS)
+    return {
+        "count": len(rejects),
+        "codes": Counter(rejects["code"]).most_common(),
+        "rows": list(zip(first["path"], first["code"], first["message"], strict=True)),
+    }
 
 
 def _without_numbers(steps: str) -> str:
@@ -62,6 +113,7 @@ def _without_numbers(steps: str) -> str:
 
 def _tables(manifest: pd.DataFrame) -> dict[str, Table]:
     sizes = manifest["width_px"].astype(str) + " × " + manifest["height_px"].astype(str)
+    sizes += (" × " + manifest["depth_px"].astype(str)).where(manifest["depth_px"] > 1, "")
     ages = pd.cut(
         manifest["age_years"].astype(float),
         AGE_BANDS,

@@ -10,6 +10,13 @@ from medtl.errors import ScanError
 HEAD_BYTES = 4096
 LARGEST_PIXELS = 2**28
 """1 GB of decoded pixels at 4 bytes each; the largest radiographs have a tenth of it."""
+LISTED = frozenset(
+    {
+        "dicomdir", "document", "duplicate", "key_object", "no_pixels", "presentation_state", "radiotherapy",
+        "raw_data", "report", "segmentation", "spectroscopy", "waveform",
+    }
+)  # fmt: skip
+"""Codes of files that are recognised and listed, and are no failures: objects that go with scans, and second copies."""
 EXPECTED = "expected DICOM, PNG, JPEG, TIFF, NIfTI or .npz"
 
 _KINDS = (

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medtl.data.manifest import absolute_paths
+from medtl.data.pseudonyms import as_patient, salt
 from medtl.data.split import SPLITS
 from medtl.errors import LabelError
 from medtl.progress import say
@@ -174,7 +175,7 @@ def join_labels(file: Path, manifest: pd.DataFrame, rejects: pd.DataFrame) -> La
             contradict, so that a patient to learn from would also be one to test on.
     """
     rows = read_labels(file)
-    join = match_labels(rows, manifest, rejects)
+    join = match_labels(rows, manifest, rejects, key=salt() if any(rows.cells["patient_id"]) else b"")
     if join.unused:
         say(f"{file.name}: {join.unused:,} labels are of files that were rejected: not used")
     again = "ingest the scans again with --labels, so that the parts follow the labels file"
@@ -194,11 +195,17 @@ def join_labels(file: Path, manifest: pd.DataFrame, rejects: pd.DataFrame) -> La
     return join.table
 
 
-def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame) -> Join:
+def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame, *, key: bytes) -> Join:
     """Find the scan that each row of a labels file is about.
 
     A scan is named by `scan_id`, by its path in the manifest, or by a path that leads from the folder of the labels
-    file (or from /) to where the scan lay when it was ingested.
+    file (or from /) to where the scan lay when it was ingested. A series may be named by its folder, where it is alone.
+
+    Args:
+        rows: the labels file.
+        manifest: the scans.
+        rejects: the files that are none.
+        key: the salt of the manifest's pseudonyms.
 
     Raises:
         LabelError: an id that matches no scan or several, rows that disagree about a scan or a patient.
@@ -228,12 +235,12 @@ def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame)
         if patient and patients.setdefault(row, patient) != patient:
             raise LabelError(f"{also} as of patient {patients[row]}, not {patient}; keep one")
         if split:
-            owner = patient or str(manifest["patient_id"][row])
+            owner = as_patient(patient, key=key) if patient else str(manifest["patient_id"][row])
             part, said = parts_of.setdefault(owner, (split, number))
             if part != split:
                 raise LabelError(
-                    f"{where}: puts patient {owner} into '{split}', row {said} into '{part}'; a patient to learn from "
-                    "cannot be one to test on"
+                    f"{where}: puts the patient into '{split}' whom row {said} puts into '{part}'; a patient to "
+                    "learn from cannot be one to test on"
                 )
             splits[row] = split
     return Join(
@@ -255,6 +262,9 @@ class _Index:
             for path, place, row in zip(table["path"], absolute_paths(table), rows, strict=True):
                 self.by_path.setdefault(path, []).append(row)
                 self.by_place[place] = row
+        for path, files, row in zip(manifest["path"], manifest["files"], range(len(manifest)), strict=True):
+            if files > 1:
+                self.by_path.setdefault(os.path.dirname(path), []).append(row)  # noqa: PTH120
 
     def find(self, path: str, scan_id: str, file: Path, where: str) -> int | None:
         if scan_id:

@@ -7,49 +7,62 @@ from typing import Any
 
 import pandas as pd
 
+from medtl.data.pseudonyms import day_offset, pseudonym
 from medtl.data.scan import Scan
 from medtl.errors import DatasetError
 
 TEXT = [
     "scan_id", "path", "source", "patient_id", "study_id", "series_id", "split", "modality", "body_part", "view",
-    "manufacturer", "scanner", "sex", "sha256", "steps",
+    "manufacturer", "scanner", "sex", "sha256", "phash", "version", "warnings", "steps",
 ]  # fmt: skip
+NUMBERS = ["age_years", "slice_spacing_mm", "row_spacing_mm", "column_spacing_mm"]
+COUNTS = ["row", "depth_px", "height_px", "width_px", "files"]
 COLUMNS = [
-    "row", "scan_id", "path", "source", "patient_id", "study_id", "series_id", "split", "modality", "body_part", "view",
-    "manufacturer", "scanner", "age_years", "sex", "height_px", "width_px", "row_spacing_mm", "column_spacing_mm",
-    "sha256", "steps",
+    "row", "scan_id", "path", "source", "patient_id", "study_id", "series_id", "split", "day", "modality", "body_part",
+    "view", "manufacturer", "scanner", "age_years", "sex", "depth_px", "height_px", "width_px", "slice_spacing_mm",
+    "row_spacing_mm", "column_spacing_mm", "files", "sha256", "phash", "version", "warnings", "steps",
 ]  # fmt: skip
-REJECT_COLUMNS = ["path", "code", "message", "source", "scan_id"]
+REJECT_COLUMNS = ["path", "code", "message", "source", "scan_id", "patient_id"]
+OLDEST_YEARS = 90.0
+"""Older people are so few that an age names them: all of them count as this old (HIPAA Safe Harbor)."""
 
 
-def describe(scan: Scan, *, path: str, source: str, split: str | None) -> dict[str, Any]:
-    """A scan as a row of the manifest.
+def describe(scan: Scan, *, path: str, source: str, split: str | None, key: bytes) -> dict[str, Any]:
+    """A scan as a row of the manifest: patient, study and series as pseudonyms, dates as ages and days.
 
     Args:
         path: its path below `source`; what labels name.
         source: the folder that `path` counts from, absolute.
         split: the part that the file itself names, if it does.
+        key: the salt of the pseudonyms.
     """
-    header, spacing = scan.header, scan.spacing_mm or (None, None)
+    header, known = scan.header, scan.spacing_mm or (None,) * scan.dims
+    sides, spacing = ((1, *scan.pixels.shape)[-3:], (None, *known)[-3:])
+    patient, day = header.patient_id, None
+    if patient and header.acquired:
+        day = header.acquired.toordinal() - day_offset(patient, key=key)
     return {
         "scan_id": scan.scan_id,
         "path": path,
         "source": source,
-        "patient_id": header.patient_id,
-        "study_id": header.study_id,
-        "series_id": header.series_id,
+        "patient_id": pseudonym("patient", patient, key=key) if patient else None,
+        "study_id": pseudonym("study", header.study_id, key=key) if header.study_id else None,
+        "series_id": pseudonym("series", header.series_id, key=key) if header.series_id else None,
         "split": split,
+        "day": day,
         "modality": header.modality,
         "body_part": header.body_part,
         "view": header.view,
         "manufacturer": header.manufacturer,
         "scanner": header.scanner,
-        "age_years": header.age_years,
+        "age_years": None if header.age_years is None else min(header.age_years, OLDEST_YEARS),
         "sex": header.sex,
-        "height_px": scan.pixels.shape[0],
-        "width_px": scan.pixels.shape[1],
-        "row_spacing_mm": spacing[0],
-        "column_spacing_mm": spacing[1],
+        "depth_px": sides[0],
+        "height_px": sides[1],
+        "width_px": sides[2],
+        "slice_spacing_mm": spacing[0],
+        "row_spacing_mm": spacing[1],
+        "column_spacing_mm": spacing[2],
         "sha256": scan.sha256,
         "steps": "; ".join(scan.steps),
     }
@@ -57,11 +70,10 @@ def describe(scan: Scan, *, path: str, source: str, split: str | None) -> dict[s
 
 def manifest_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The rows as a table with the manifest's columns and types."""
-    table = pd.DataFrame(list(rows), columns=COLUMNS[1:])
+    table = pd.DataFrame({name: [row.get(name) for row in rows] for name in COLUMNS[1:]})
     table.insert(0, "row", range(len(table)))
-    text = dict.fromkeys(TEXT, "string")
-    numbers = dict.fromkeys(["age_years", "row_spacing_mm", "column_spacing_mm"], "float64")
-    return table.astype(text | numbers | dict.fromkeys(["row", "height_px", "width_px"], "int64"))
+    types = dict.fromkeys(TEXT, "string") | dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(COUNTS, "int64")
+    return table.astype(types | {"day": "Int64"})
 
 
 def reject_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

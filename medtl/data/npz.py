@@ -36,19 +36,24 @@ class NpzImage:
     labels: dict[str, float] | None
 
 
-def read_npz(path: Path, *, name: str) -> Iterator[NpzImage]:
-    """Every image of the file, one in memory at a time.
+def read_npz(path: Path, *, name: str, dims: int = 2) -> Iterator[NpzImage]:
+    """Every image or volume of the file, one in memory at a time.
 
     Args:
-        path: the file. Images are (N, H, W) or (N, H, W, 3) of an unsigned type; labels (N, 1) classes or
-            (N, L) zeros and ones.
+        path: the file. Images are (N, H, W) or (N, H, W, 3), volumes (N, D, H, W), of an unsigned type; labels (N, 1)
+            classes or (N, L) zeros and ones.
         name: how messages call it.
+        dims: 2 for images, 3 for volumes.
 
     Raises:
         ScanError: `not_an_image` (another layout), `volume`, `bad_labels`, `truncated` or `damaged`.
     """
     with _Opened(path, name) as file:
         parts = {split: _header(file, f"{split}_images", name) for split in SPLITS if _has(file, f"{split}_images")}
+        for shape, _ in parts.values():
+            if (found := 3 if _is_volume(shape) else 2) != dims:
+                code, kind = ("volume", "volumes; use --as volumes") if found == 3 else ("no_volume", "single images")
+                raise ScanError(code, name, f"holds {kind} ({' x '.join(map(str, shape[1:]))})")
         labels = _labels(file, path, name, {split: shape[0] for split, (shape, _) in parts.items()})
         for split, (shape, dtype) in parts.items():
             for index, image in enumerate(_images(file, split, shape, dtype, name)):
@@ -66,6 +71,21 @@ def side_of(path: Path, *, name: str) -> int:
     with _Opened(path, name) as file:
         shapes = [_header(file, f"{split}_images", name)[0] for split in SPLITS if _has(file, f"{split}_images")]
     return max(max(shape[1:3]) for shape in shapes)
+
+
+def volume_extent(path: Path, *, name: str) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
+    """The sides of the file's volumes and their spacing, which such files do not say: 1 mm; None where it has images.
+
+    Raises:
+        ScanError: the file cannot be used.
+    """
+    with _Opened(path, name) as file:
+        shape = next(_header(file, f"{split}_images", name)[0] for split in SPLITS if _has(file, f"{split}_images"))
+        return (shape[1:], (1.0, 1.0, 1.0)) if _is_volume(shape) else None
+
+
+def _is_volume(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[3] != 3
 
 
 def count_of(path: Path, *, name: str) -> int:
@@ -104,11 +124,10 @@ def _has(file: zipfile.ZipFile, key: str) -> bool:
 def _header(file: zipfile.ZipFile, key: str, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     with file.open(f"{key}.npy") as stream:
         shape, dtype = _array_header(stream, key, name)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 3):
-        size = " x ".join(str(side) for side in shape)
-        code = "volume" if len(shape) >= 4 else "not_an_image"
-        raise ScanError(code, name, f"{key} is {size}; this version of medtl reads (N, H, W) and (N, H, W, 3)")
-    check_size(name, int(np.prod(shape[1:], dtype=object)), what=f"images of {shape[1]} x {shape[2]} pixels")
+    size = " x ".join(str(side) for side in shape)
+    if len(shape) not in (3, 4):
+        raise ScanError("not_an_image", name, f"{key} is {size}; expected (N, H, W), (N, H, W, 3) or (N, D, H, W)")
+    check_size(name, int(np.prod(shape[1:], dtype=object)), what=f"{key} of {size} values")
     return shape, dtype
 
 
@@ -142,7 +161,7 @@ def _scan(image: npt.NDArray[Any], place: str, name: str) -> Scan:
     digest = hashlib.sha256(f"{place}/{image.shape}/{image.dtype.str}/".encode() + image.tobytes()).hexdigest()
     pixels, step = full_range(image.astype(image.dtype.newbyteorder("=")))
     steps = [step] if step else []
-    if pixels.ndim == 3:
+    if pixels.ndim == 3 and pixels.shape[-1] == 3:
         pixels = luminance(pixels)
         steps.append("colour to luminance")
     return Scan(pixels=np.clip(pixels, 0, 1), source=f"{name}#{place}", sha256=digest, steps=tuple(steps))

@@ -139,3 +139,15 @@ class PreprocessSpec(StrictModel):
     def same_storage(self, other: "PreprocessSpec") -> bool:
         """Whether both keep the same blocks, so that one's dataset can be read with the other's network."""
         return self.at(self.size_px) == other.at(self.size_px)
+
+    def words(self) -> str:
+        """What is stored, for people: `images of 256 px`, `volumes of 64 px, 1 mm each`."""
+        window = f", windows {', '.join(self.window)}" if self.window else ""
+        if self.dims == 2:
+            return f"images of {self.size_px} px{window}"
+        return f"volumes of {self.size_px} px, {self.spacing_mm:g} mm each{window}"
+
+    def options(self) -> str:
+        """The options of `medtl ingest` that store scans so."""
+        kind = "" if self.dims == 2 else f"--as volumes --spacing-mm {self.spacing_mm:g} "
+        return f"{kind}--size-px {self.size_px}" + "".join(f" --window {name}" for name in self.window)

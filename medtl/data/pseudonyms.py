@@ -84,6 +84,11 @@ def is_pseudonym(text: str) -> bool:
     return re.fullmatch(r"[pse]_[0-9a-f]{16}", text) is not None
 
 
+def as_patient(cell: str, *, key: bytes) -> str:
+    """The pseudonym of a patient in a labels file, which may hold pseudonyms already."""
+    return cell if is_pseudonym(cell) else pseudonym("patient", cell, key=key)
+
+
 def day_offset(patient: str, *, key: bytes) -> int:
     """By how many days (0 to 3650) the dates of a patient are moved: the same for all of them, so intervals stay.
 

@@ -1,40 +1,50 @@
-"""Many files to stored squares, on all cores."""
+"""Many files to stored blocks, on all cores."""
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.duplicates import perceptual_hash
 from medtl.data.manifest import describe
 from medtl.data.parallel import ordered_map
 from medtl.data.preprocess import PreprocessSpec
+from medtl.data.quality import warnings_of
+from medtl.data.scan import Scan
+from medtl.data.series import read_series
 from medtl.data.sources import FoundFile, is_npz, read_scans
+from medtl.data.split import place_of
+from medtl.data.units import Unit
 from medtl.errors import ScanError
 
 CHUNK = 8
-"""Files that go to a process together: small files take less time than the trip there."""
+"""Units that go to a process together: small files take less time than the trip there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadPlan:
+    """How every scan is read.
+
+    Args:
+        spec: what is stored of it.
+        key: the salt of the pseudonyms.
+        seed: of the split, which must be drawn from the patient's own id.
+    """
+
+    spec: PreprocessSpec
+    key: bytes
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A scan as a row of the manifest, its square (1, S, S), and the labels that its file holds."""
+    """A scan as a row of the manifest (and `place`, where its patient stands, and `labels` that its file holds), and
+    its block (C, S, S) or (C, S, S, S)."""
 
     row: dict[str, Any]
-    square: npt.NDArray[np.uint8]
-    labels: dict[str, float] | None
-
-    def without_square(self) -> "Taken":
-        """The same once its pixels are on disk."""
-        return replace(self, square=self.square[:0])
-
-    def as_duplicate(self, *, of: str) -> "Refused":
-        """The same as a reject, because `of` holds the same bytes."""
-        message = f"holds the same bytes as {of}, which is kept"
-        kept = {name: self.row[name] for name in ("path", "source", "scan_id")}
-        return Refused(row=kept | {"code": "duplicate", "message": message})
+    block: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,53 +54,90 @@ class Refused:
     row: dict[str, Any]
 
 
-def read_files(files: Sequence[FoundFile], spec: PreprocessSpec) -> Iterator[Taken | Refused]:
-    """Every image of every file in order, taken or refused; never an exception for a file's sake."""
-    chunks = ((spec, files[first : first + CHUNK]) for first in range(0, len(files), CHUNK))
-    if len(files) == 1 and is_npz(files[0]):  # no need for processes
-        yield from _read(files[0], spec)
+Outcome = Taken | Refused
+
+
+def read_units(units: Sequence[Unit], plan: ReadPlan) -> Iterator[tuple[Unit, Iterator[Outcome]]]:
+    """The scans of each unit in order, taken or refused; never an exception for a file's sake."""
+    chunks = ((plan, units[first : first + CHUNK]) for first in range(0, len(units), CHUNK))
+    if len(units) == 1 and is_npz(units[0].files[0]):  # no need for processes
+        yield units[0], _read(units[0], plan)
         return
     for (_, chunk), done in ordered_map(_read_chunk, chunks):
         if done is not None:
-            yield from _with_npz(chunk, done, spec)
+            yield from _with_npz(chunk, done, plan)
             continue
-        for (_, [file]), alone in ordered_map(_read_chunk, ((spec, [file]) for file in chunk), workers=1):
-            yield from _with_npz([file], alone, spec) if alone is not None else [_fatal(file)]
+        for (_, [unit]), alone in ordered_map(_read_chunk, ((plan, [unit]) for unit in chunk), workers=1):
+            yield from _with_npz([unit], alone, plan) if alone is not None else [(unit, iter([_fatal(unit)]))]
 
 
 def _with_npz(
-    files: Sequence[FoundFile], done: Sequence[Taken | Refused | None], spec: PreprocessSpec
-) -> Iterator[Taken | Refused]:
-    for file, item in zip(files, done, strict=True):
-        if item is None:  # an .npz is a stream of many images: it is read here
-            yield from _read(file, spec)
-        else:
-            yield item
+    units: Sequence[Unit], done: Sequence[list[Outcome] | None], plan: ReadPlan
+) -> Iterator[tuple[Unit, Iterator[Outcome]]]:
+    for unit, items in zip(units, done, strict=True):
+        # An .npz is a stream of many images: it is read here.
+        yield unit, _read(unit, plan) if items is None else iter(items)
 
 
-def _read_chunk(task: tuple[PreprocessSpec, Sequence[FoundFile]]) -> list[Taken | Refused | None]:
-    """The image of each file; None for an `.npz`."""
-    spec, files = task
-    return [None if is_npz(file) else next(_read(file, spec)) for file in files]
+def _read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | None]:
+    """What each unit holds; None for an `.npz`."""
+    plan, units = task
+    return [None if is_npz(unit.files[0]) else list(_read(unit, plan)) for unit in units]
 
 
-def _read(file: FoundFile, spec: PreprocessSpec) -> Iterator[Taken | Refused]:
-    source = os.path.abspath(file.root)  # noqa: PTH100 - keeps links as the user named them
+def _read(unit: Unit, plan: ReadPlan) -> Iterator[Outcome]:
     try:
-        for each in read_scans(file):
-            row = describe(each.scan, path=each.name, source=source, split=each.split)
-            yield Taken(row=row, square=spec.stored(each.scan), labels=each.labels)
+        version = unit.version()
+        if len(unit.files) > 1:
+            scan = read_series([file.path for file in unit.files], name=unit.name)
+            yield _taken(scan, unit, version, plan, name=unit.name)
+            return
+        for each in read_scans(unit.files[0], dims=plan.spec.dims):
+            yield _taken(each.scan, unit, version, plan, name=each.name, split=each.split, labels=each.labels)
     except ScanError as problem:
-        yield _refused(file, problem.code, problem.message)
+        yield Refused(row=reject_row(unit.files[0], problem.code, problem.message))
     except MemoryError:
-        yield _refused(file, "too_large", "needs more memory than there is")
+        yield Refused(row=reject_row(unit.files[0], "too_large", "needs more memory than there is"))
+    except OSError as problem:
+        yield Refused(row=reject_row(unit.files[0], "unreadable", f"cannot be opened: {problem.strerror or problem}"))
 
 
-def _fatal(file: FoundFile) -> Refused:
+def _taken(
+    scan: Scan,
+    unit: Unit,
+    version: str,
+    plan: ReadPlan,
+    *,
+    name: str,
+    split: str | None = None,
+    labels: dict[str, float] | None = None,
+) -> Taken:
+    block = plan.spec.stored(scan)
+    _, inside = plan.spec.placement(plan.spec.scaled_shape(scan))
+    patient = scan.header.patient_id
+    row = describe(scan, path=name, source=unit.source, split=split, key=plan.key) | {
+        "files": len(unit.files),
+        "version": version,
+        "phash": perceptual_hash(block),
+        "warnings": "; ".join(warnings_of(scan, block[0][inside])),
+        "place": place_of(patient, plan.seed) if patient else None,
+        "labels": labels,
+    }
+    return Taken(row=row, block=block)
+
+
+def _fatal(unit: Unit) -> Refused:
     message = "the process that read it died; the file is damaged, or needs more memory than there is"
-    return _refused(file, "crashed", message)
+    return Refused(row=reject_row(unit.files[0], "crashed", message))
 
 
-def _refused(file: FoundFile, code: str, message: str) -> Refused:
-    source = os.path.abspath(file.root)  # noqa: PTH100
-    return Refused(row={"path": file.name, "code": code, "message": message, "source": source, "scan_id": ""})
+def reject_row(file: FoundFile, code: str, message: str) -> dict[str, Any]:
+    """A file that is not used, as a row of the rejects."""
+    return {"path": file.name, "code": code, "message": message, "source": file.source, "scan_id": "", "patient_id": ""}
+
+
+def duplicate_row(row: dict[str, Any], *, of: str) -> dict[str, Any]:
+    """A scan as a row of the rejects, because `of` holds the same bytes."""
+    message = f"holds the same bytes as {of}, which is kept"
+    kept = {name: row[name] for name in ("path", "source", "scan_id")}
+    return kept | {"code": "duplicate", "message": message, "patient_id": row["patient_id"] or ""}

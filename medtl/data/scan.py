@@ -1,5 +1,6 @@
 """One scan in memory, image or volume: display pixels, spacing, what the header says; valid once constructed."""
 
+import datetime
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,8 @@ class Header:
     scanner: str | None = None
     age_years: float | None = None
     sex: str | None = None
+    acquired: datetime.date | None = None
+    burned_in: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Stored blocks on disk: NumPy files of at most about 256 MB, written as a stream, read through memory maps."""
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +21,26 @@ def _name(index: int) -> str:
 
 
 class ShardWriter:
-    """Appends blocks (C, S, S) or (C, S, S, S) uint8 to `pixels-00000.npy`, `pixels-00001.npy`, ... in a folder."""
+    """Appends blocks (C, S, S) or (C, S, S, S) uint8 to `pixels-00000.npy`, `pixels-00001.npy`, ... in a folder.
 
-    def __init__(self, folder: Path, *, shape: tuple[int, ...]) -> None:
-        self.folder, self.shape = folder, shape
+    Args:
+        folder: where the shards are.
+        shape: of one block.
+        count: how many blocks of an interrupted writer count; what lies behind them is cut off.
+    """
+
+    def __init__(self, folder: Path, *, shape: tuple[int, ...], count: int = 0) -> None:
+        self.folder, self.shape, self.count = folder, shape, count
         self.per_shard = max(1, SHARD_BYTES // math.prod(shape))
-        self.count = 0
         self._file: IO[bytes] | None = None
+        full, rest = divmod(count, self.per_shard)
+        for path in folder.glob("pixels-*.npy"):
+            if path.name >= _name(full if not rest else full + 1):
+                path.unlink()
+        if rest:
+            self._file = (folder / _name(full)).open("r+b")
+            self._file.truncate(len(self._header(0)) + rest * math.prod(shape))
+            self._file.seek(0, 2)
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -36,21 +50,27 @@ class ShardWriter:
         if self.count % self.per_shard == 0:
             self._finish()
             self._file = (self.folder / _name(self.count // self.per_shard)).open("wb")
-            self._write_header(0)
+            self._file.write(self._header(0))
         assert self._file is not None
         self._file.write(block.tobytes())
         self.count += 1
 
-    def _write_header(self, count: int) -> None:
+    def flush(self) -> None:
+        """Hand everything to the operating system, so that it outlives this process."""
+        if self._file is not None:
+            self._file.flush()
+
+    def _header(self, count: int) -> bytes:
         # NumPy pads headers so that the first axis can grow without moving the data (numpy.lib.format).
-        assert self._file is not None
+        file = io.BytesIO()
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        np.lib.format.write_array_header_1_0(file, header)
+        return file.getvalue()
 
     def _finish(self) -> None:
         if self._file is not None:
             self._file.seek(0)
-            self._write_header(self.count - (self.count - 1) // self.per_shard * self.per_shard)
+            self._file.write(self._header(self.count - (self.count - 1) // self.per_shard * self.per_shard))
             self._file.close()
             self._file = None
 

@@ -14,13 +14,21 @@ import pandas as pd
 import pytest
 
 from medtl.data import shards
-from medtl.data.dataset import Dataset, ingest, open_dataset
+from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.ingest import ingest
 from medtl.data.manifest import COLUMNS
+from medtl.data.pseudonyms import pseudonym, salt
 from medtl.data.sources import read_scan
-from medtl.data.split import split_of
+from medtl.data.split import part_at, place_of
+from medtl.data.split_check import split_check
 from medtl.errors import DatasetError, LabelError, MedtlError
 
 MakePng = Callable[[int], bytes]
+
+
+def hidden(patient: str) -> str:
+    """The patient as the manifest names them."""
+    return pseudonym("patient", patient, key=salt())
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,7 @@ def test_the_folder_is_as_the_contract_says(dataset: Dataset) -> None:
     assert np.load(dataset.folder / "pixels-00000.npy").shape == (12, 1, 32, 32)
     labels = pd.read_csv(dataset.folder / "labels.csv", dtype=str)
     assert list(labels.columns) == ["scan_id", "path", "patient_id", "split", "nodule"]
-    assert labels["patient_id"][11] == "0005"
+    assert labels["patient_id"][11] == hidden("0005")
 
 
 def test_pixels_are_those_that_scoring_would_see(dataset: Dataset, scans: Path) -> None:
@@ -84,7 +92,7 @@ def test_every_file_is_a_scan_or_a_reject(dataset: Dataset) -> None:
 def test_no_patient_is_in_two_parts(dataset: Dataset) -> None:
     parts = dataset.manifest.groupby("patient_id")["split"]
     assert parts.nunique().max() == 1
-    assert parts.first().to_dict() == {f"{i:04d}": split_of(f"{i:04d}", 0) for i in range(6)}
+    assert parts.first().to_dict() == {hidden(f"{i:04d}"): part_at(place_of(f"{i:04d}", 0)) for i in range(6)}
 
 
 def test_labels_come_back(dataset: Dataset, scans: Path) -> None:
@@ -104,7 +112,9 @@ def test_the_fingerprint_tells_scans_and_spec_apart(dataset: Dataset, scans: Pat
     assert again.fingerprint == dataset.fingerprint != other.fingerprint
     unnamed = ingest(scans, out=tmp_path / "unnamed", size_px=32)
     assert unnamed.fingerprint != dataset.fingerprint, "other patients and parts are another dataset to learn from"
-    with pytest.raises(DatasetError, match="stores scans at 64 px, the network was made for 32 px"):
+    with pytest.raises(
+        DatasetError, match=r"images of 64 px, the network was made for images of 32 px; .* --size-px 32"
+    ):
         other.check_storage(dataset.spec)
 
 
@@ -141,8 +151,9 @@ def test_header_patients_and_parts_of_the_labels_file(
         (tmp_path / f"in/{i}").write_bytes(make_dicom(values + i, PatientID=patient, PatientSex="F"))
     (tmp_path / "labels.csv").write_text("path,split,x\n0,test,1\n")
     manifest = ingest(tmp_path / "in", out=tmp_path / "ds", labels=tmp_path / "labels.csv").manifest
-    assert manifest["patient_id"].tolist() == ["H1", "H1", "H2"]
-    assert manifest["split"].tolist() == ["test", "test", split_of("H2", 0)]  # the unlabeled scan follows its patient
+    assert manifest["patient_id"].tolist() == [hidden("H1"), hidden("H1"), hidden("H2")]
+    # The unlabeled scan follows its patient.
+    assert manifest["split"].tolist() == ["test", "test", part_at(place_of("H2", 0))]
     assert manifest["sex"].tolist() == ["F"] * 3 and manifest["modality"][0] == "DX"
 
 
@@ -270,5 +281,6 @@ def test_the_real_radiographs(shared: Path, tmp_path: Path) -> None:
     given = pd.read_csv(source / "labels.csv", dtype={"patient_id": str})
     assert len(data) == 999 and data.manifest["patient_id"].nunique() == given["patient_id"].nunique()
     known = data.manifest.merge(given, on="path", suffixes=("", "_given"))
-    assert (known["patient_id"] == known["patient_id_given"]).all()
+    assert (known["patient_id"] == known["patient_id_given"].map(hidden)).all()
+    split_check(data.folder)
     assert data.labels().values[:, 0].tolist() == known["pneumonia"].tolist()

@@ -1,5 +1,6 @@
 """Oracles: pydicom's own window, PS3.3's formulas, and the real files of the conformance set."""
 
+import datetime
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,13 +15,16 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from medtl.data.dicom import read_dicom_frames
 from medtl.data.dicom_header import age_years
+from medtl.data.kinds import LISTED
 from medtl.data.sources import read_bytes, read_scan
 from medtl.data.windows import windowed
 from medtl.errors import ScanError
 
 Make = Callable[..., bytes]
 RAMP = np.arange(400, dtype=np.uint16).reshape(20, 20) * 10
+RAMP16 = np.arange(64, dtype=np.uint16).reshape(8, 8)
 ROUNDING = 1e-6  # float32
 
 
@@ -152,16 +156,67 @@ def test_a_preamble_that_looks_like_tiff(make_dicom: Make) -> None:
     assert np.array_equal(scan.pixels, read_bytes(data, name="x").pixels) and scan.header.modality == "DX"
 
 
-def test_several_frames_are_a_volume(make_dicom: Make) -> None:
+def test_several_frames_are_told_where_to_go(make_dicom: Make) -> None:
     problem = refusal(make_dicom(RAMP, NumberOfFrames=12))
-    assert problem.code == "volume"
-    assert str(problem) == "x.dcm: holds 12 frames; this version of medtl reads single images"
+    assert problem.code == "several_frames"
+    assert "holds 12 frames; single images are expected here. medtl ingest and score take every frame" in str(problem)
 
 
-def test_objects_without_pixels_are_named(make_dicom: Make) -> None:
-    keys = dict.fromkeys(["PixelData", "Rows", "Columns"])
-    problem = refusal(make_dicom(RAMP, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22", **keys))
-    assert problem.code == "no_pixels" and "Enhanced SR Storage" in problem.message
+def test_each_frame_is_an_image_with_its_own_rescale_and_spacing(make_dicom: Make) -> None:
+    """An enhanced object whose functional groups differ from frame to frame (PS3.3 C.7.6.16)."""
+    stored = np.stack([RAMP16, RAMP16 + 10, RAMP16 + 20])
+    groups = []
+    for slope in (1, 2, 3):
+        rescale, measures, group = Dataset(), Dataset(), Dataset()
+        rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = slope, -1000, "HU"
+        measures.PixelSpacing = [slope, 2 * slope]
+        group.PixelValueTransformationSequence, group.PixelMeasuresSequence = [rescale], [measures]
+        groups.append(group)
+    keys = {"NumberOfFrames": 3, "Modality": "CT", "PerFrameFunctionalGroupsSequence": groups}
+    data = make_dicom(stored, Rows=RAMP16.shape[0], Columns=RAMP16.shape[1], **keys)
+    scans = list(read_dicom_frames(data, name="e.dcm", sha256="ab"))
+    assert [scan.source for scan in scans] == [f"e.dcm#frame/{i}" for i in range(3)]
+    assert len({scan.scan_id for scan in scans}) == 3
+    for slope, frame, scan in zip((1, 2, 3), stored, scans, strict=True):
+        assert scan.hu is not None and np.array_equal(scan.hu, np.clip(frame * slope - 1000.0, -1000, None))
+        assert scan.spacing_mm == (slope, 2 * slope)
+
+
+@pytest.mark.parametrize(
+    ("uid", "code"),
+    [
+        ("1.2.840.10008.1.3.10", "dicomdir"),
+        ("1.2.840.10008.5.1.4.1.1.88.22", "report"),
+        ("1.2.840.10008.5.1.4.1.1.88.59", "key_object"),
+        ("1.2.840.10008.5.1.4.1.1.88.67", "report"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "presentation_state"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "document"),
+        ("1.2.840.10008.5.1.4.1.1.481.2", "radiotherapy"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "radiotherapy"),
+        ("1.2.840.10008.5.1.4.1.1.66", "raw_data"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "segmentation"),
+        ("1.2.840.10008.5.1.4.1.1.9.1.1", "waveform"),
+        ("1.2.840.10008.5.1.4.1.1.4.2", "spectroscopy"),
+        ("1.2.3.4", "no_pixels"),
+    ],
+)
+def test_objects_that_go_with_scans_are_named(make_dicom: Make, uid: str, code: str) -> None:
+    problem = refusal(make_dicom(RAMP, SOPClassUID=uid, **dict.fromkeys(["PixelData", "Rows", "Columns"])))
+    assert problem.code == code and code in LISTED
+
+
+def test_images_of_radiotherapy_are_images(make_dicom: Make) -> None:
+    assert (
+        read_bytes(make_dicom(RAMP, SOPClassUID="1.2.840.10008.5.1.4.1.1.481.1"), name="x").pixels.shape == RAMP.shape
+    )
+
+
+def test_age_and_date(make_dicom: Make) -> None:
+    dates = {"PatientBirthDate": "19700101", "StudyDate": "20200701"}
+    header = read_bytes(make_dicom(RAMP, **dates), name="x").header
+    assert header.acquired == datetime.date(2020, 7, 1) and header.age_years == pytest.approx(50.5, abs=0.01)
+    header = read_bytes(make_dicom(RAMP, PatientBirthDate="1970", StudyDate="yesterday"), name="x").header
+    assert header.acquired is None and header.age_years is None
 
 
 def test_a_cut_file_says_so_wherever_it_was_cut(make_dicom: Make) -> None:
@@ -219,9 +274,11 @@ def test_every_conformance_file_is_read_or_refused_quietly(shared: Path, capfd: 
     frames = {path.name for path in (shared / "dicom/conformance").iterdir()
               if int(dcmread(path, stop_before_pixels=True, force=True).get("NumberOfFrames") or 1) > 1}  # fmt: skip
     broken = "emri_small_jpeg_2k_lossless_too_short.dcm"
-    assert {name for name, code in codes.items() if code == "volume"} == frames - {broken}
+    masks = {name for name in codes if name.startswith("liver")}
+    assert {name for name, code in codes.items() if code == "segmentation"} == masks and len(masks) == 9
+    assert {name for name, code in codes.items() if code == "several_frames"} == frames - {broken} - masks
     assert codes[broken] == "truncated"
-    assert sum(code == "read" for code in codes.values()) == 54
+    assert sum(code == "read" for code in codes.values()) == 79 - len(frames | masks)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 

@@ -10,6 +10,7 @@ import pytest
 
 from medtl.data.labels import LabelTable, join_labels, match_labels, read_labels
 from medtl.data.manifest import manifest_table, reject_table
+from medtl.data.pseudonyms import pseudonym, salt
 from medtl.errors import LabelError
 
 Write = Callable[[str], Path]
@@ -29,8 +30,9 @@ def manifest(*rows: tuple[str, str, str], source: str = "/scans") -> pd.DataFram
     """Rows of path, patient and part; scan ids are s0, s1, ..."""
     table = manifest_table(
         [
-            {"scan_id": f"s{i}", "path": path, "source": source, "patient_id": patient, "split": split}
-            | {"height_px": 1, "width_px": 1}
+            {"scan_id": f"s{i}", "path": path, "source": source, "split": split}
+            | {"patient_id": pseudonym("patient", patient, key=salt())}
+            | {"depth_px": 1, "height_px": 1, "width_px": 1, "files": 1}
             for i, (path, patient, split) in enumerate(rows)
         ]
     )
@@ -84,8 +86,8 @@ def test_scan_ids_count_before_paths(write: Write) -> None:
         ("path,x\na/1.png,1\na/1.png,0\n", ", row 3: 'a/1.png' is also in row 2, which says otherwise about x"),
         ("path,patient_id,x\na/1.png,A,1\na/1.png,B,1\n", ", row 3: 'a/1.png' is also in row 2, as of patient A"),
         ("path,split,x\na/1.png,valid,1\n", ", row 2: split is 'valid'; expected train, val, test or nothing"),
-        ("path,patient_id,split,x\na/1.png,Q,train,1\na/2.png,Q,test,1\n", ", row 3: puts patient Q into 'test'"),
-        ("path,split,x\na/1.png,train,1\na/2.png,test,1\n", ", row 3: puts patient A into 'test'"),
+        ("path,patient_id,split,x\na/1.png,Q,train,1\na/2.png,Q,test,1\n", ", row 3: puts the patient into 'test'"),
+        ("path,split,x\na/1.png,train,1\na/2.png,test,1\n", ", row 3: puts the patient into 'test'"),
         ("path,patient_id\na/1.png,A\n", ": has no column of findings"),
         ("file,x\na/1.png,1\n", ": has the columns file, x; expected path or scan_id"),
         ("path;x\na/1.png;1\n", ": its columns are separated by semicolons or tabs"),
@@ -153,7 +155,7 @@ def test_labels_that_contradict_the_datasets_parts_are_refused(write: Write) -> 
 
 def test_what_a_labels_file_says_about_patients_and_parts(write: Write) -> None:
     rows = read_labels(write("path,patient_id,split,x\na/1.png,00012,val,1\nb/1.png,,,0\n"))
-    join = match_labels(rows, SCANS, NONE)
+    join = match_labels(rows, SCANS, NONE, key=salt())
     assert (join.patients, join.splits) == ({0: "00012"}, {0: "val"})
 
 

@@ -36,7 +36,7 @@ def names(files: list[FoundFile]) -> list[str]:
 
 
 def test_a_folder_means_its_scans_at_any_depth(folder: Path) -> None:
-    assert names(find_files([folder])) == ["2.png", "a/b/1"]
+    assert names(find_files([folder])) == ["2.png", "DICOMDIR", "a/b/1"]
 
 
 def test_a_named_file_is_always_kept(folder: Path) -> None:
@@ -44,13 +44,13 @@ def test_a_named_file_is_always_kept(folder: Path) -> None:
 
 
 def test_globs_and_repeats(folder: Path) -> None:
-    assert names(find_files([f"{folder}/**/*", folder])) == ["2.png", "a/b/1"]
+    assert names(find_files([f"{folder}/**/*", folder])) == ["2.png", "DICOMDIR", "a/b/1"]
     assert names(find_files([f"{folder}/a/*"])) == ["b/1"]
 
 
 def test_links_are_followed_once(folder: Path) -> None:
     (folder / "a/back").symlink_to(folder, target_is_directory=True)
-    assert names(find_files([folder])) == ["2.png", "a/b/1"]
+    assert names(find_files([folder])) == ["2.png", "DICOMDIR", "a/b/1"]
 
 
 def test_what_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:

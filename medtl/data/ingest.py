@@ -1,0 +1,335 @@
+"""`medtl ingest`: files in, dataset out."""
+
+import errno
+import hashlib
+import math
+import platform
+import shutil
+from collections.abc import Generator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from medtl import __version__
+from medtl.config import build
+from medtl.data.assign import assign_patients_and_parts, merged_labels, own_labels, same_bytes, write_labels
+from medtl.data.dataset import MARKER, Dataset, open_dataset
+from medtl.data.duplicates import near_duplicates
+from medtl.data.input_report import write_input_report
+from medtl.data.kinds import LISTED
+from medtl.data.labels import LabelRows, join_labels, match_labels, read_labels
+from medtl.data.manifest import manifest_table, read_rejects, reject_table
+from medtl.data.npz import count_of, side_of
+from medtl.data.preprocess import PreprocessSpec
+from medtl.data.pseudonyms import salt
+from medtl.data.quality import with_odd_body_parts
+from medtl.data.reading import ReadPlan, Taken, duplicate_row, read_units, reject_row
+from medtl.data.shards import ShardReader
+from medtl.data.sources import FoundFile, find_files, is_npz
+from medtl.data.split import SPLITS
+from medtl.data.staging import Staging
+from medtl.data.units import As, Unit, image_units, looks_like_volumes, volume_units
+from medtl.errors import ConfigError, DatasetError, ScanError, Stopped
+from medtl.files import resumable_folder, write_json
+from medtl.progress import progress, say
+
+DEFAULT_SIZE_PX = 256
+LARGEST_VOLUME_PX = 96
+_SOFTWARE = ("numpy", "pillow", "pydicom", "python-gdcm", "tifffile", "nibabel")
+
+
+def ingest(
+    source: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    labels: str | Path | None = None,
+    as_: str = "auto",
+    size_px: int | None = None,
+    spacing_mm: float | None = None,
+    window: Sequence[str] = (),
+    add: bool = False,
+    seed: int = 0,
+) -> Dataset:
+    """Read scans once into a dataset folder, split by patient.
+
+    Every file is either part of a row of the manifest or a row of `rejects.csv` with the reason. A call that was
+    interrupted goes on where it stopped when it is made again.
+
+    Args:
+        source: files, folders of any depth, globs.
+        out: the dataset's folder; an earlier dataset in it is replaced once the new one is complete.
+        labels: a labels file; what it says about patients and parts decides the split.
+        as_: "images", "volumes" (slices are put together by series), or "auto": volumes where most files are NIfTI
+            volumes, else images.
+        size_px: side of the stored squares or cubes; None is 256 for images, what the largest volumes need but at most
+            96 for volumes, and the images' own side for `.npz` files alone.
+        spacing_mm: side of a stored voxel, for volumes; None takes what lets the largest volumes fit.
+        window: for CT: names of windows that become channels, such as lung, mediastinum, bone.
+        add: take up scans into the dataset that `out` holds; what is in it already is not read again, and no patient
+            in it changes parts.
+        seed: decides which patients go to train, val and test.
+
+    Returns:
+        The dataset, open.
+
+    Raises:
+        DatasetError: nothing to read, not one usable file, or no space left.
+        LabelError: the labels file cannot be used; names the row.
+        MedtlError: `out` holds something else.
+    """
+    if as_ not in get_args(As):
+        raise ConfigError(f"as: '{as_}' is none of {', '.join(get_args(As))}")
+    folder = Path(out)
+    base = _base(folder, size_px, spacing_mm, window) if add else None
+    rows = read_labels(Path(labels)) if labels else None  # before the long work
+    files = find_files([source] if isinstance(source, str | Path) else source)
+    seed = base.seed if base else seed
+    try:
+        with resumable_folder(folder, marker=MARKER) as work:
+            units, left_out, spec = _look(files, as_, size_px, spacing_mm, tuple(window), base)
+            plan = ReadPlan(spec=spec, key=salt(), seed=seed)
+            start = (base.folder, len(base)) if base else None
+            with Staging(work, plan=_identity(plan, files, base), shape=spec.stored_shape, base=start) as staging:
+                _store(units, plan, staging, base)
+            refused = [reject_row(file, problem.code, problem.message) for file, problem in left_out] + staging.refused
+            if not staging.taken and base is None:
+                shutil.rmtree(work)
+                raise DatasetError(_nothing(refused))
+            rejects = reject_table(_with_earlier(refused, base))
+            manifest = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
+            rejects.drop(columns="patient_id").to_csv(work / "rejects.csv", index=False)
+            write_json(work / MARKER, _description(spec, manifest, rejects, files, base, seed))
+            staging.forget()
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DatasetError(
+            f"{folder}: no space left on the disk; the dataset is as it was. Make space and give the same command "
+            f"again: what was read is kept in {folder.parent / f'.{folder.name}.part'}"
+        ) from None
+    dataset = open_dataset(folder)
+    _tell(dataset, read_rejects(folder))
+    return dataset
+
+
+def _base(folder: Path, size_px: int | None, spacing_mm: float | None, window: Sequence[str]) -> Dataset:
+    """The dataset that scans are added to, which has its own preprocessing."""
+    base = open_dataset(folder)
+    for name, asked, stored in (
+        ("--size-px", size_px, base.spec.size_px),
+        ("--spacing-mm", spacing_mm, base.spec.spacing_mm),
+        ("--window", tuple(window) or None, base.spec.window),
+    ):
+        if asked is not None and asked != stored:
+            raise ConfigError(f"{folder}: was ingested with another {name} ({stored}); leave the option out with --add")
+    return base
+
+
+def _look(
+    files: Sequence[FoundFile],
+    as_: str,
+    size_px: int | None,
+    spacing_mm: float | None,
+    window: tuple[str, ...],
+    base: Dataset | None,
+) -> tuple[list[Unit], list[tuple[FoundFile, ScanError]], PreprocessSpec]:
+    """What is to be read, what is not, and how scans are stored."""
+    volumes = base.spec.dims == 3 if base else as_ == "volumes" or (as_ == "auto" and looks_like_volumes(files))
+    dims = 3 if volumes else 2
+    if dims == 2 and spacing_mm is not None:
+        raise ConfigError("spacing_mm is for volumes; images keep no scale")
+    units, left_out = volume_units(files) if dims == 3 else (image_units(files), [])
+    if base:
+        return units, left_out, base.spec
+    settings: dict[str, Any] = {"dims": dims, "window": window}
+    if dims == 3:
+        settings |= _grid(units, size_px, spacing_mm)
+    else:
+        only_npz = all(is_npz(file) for file in files)
+        settings["size_px"] = size_px or (_own_side(files) if only_npz else DEFAULT_SIZE_PX)
+    return units, left_out, build(PreprocessSpec, settings)
+
+
+def _grid(units: Sequence[Unit], size_px: int | None, spacing_mm: float | None) -> dict[str, Any]:
+    """Side and voxels of the cube that holds 95 % of the volumes whole, no finer than the volumes themselves."""
+    extents = [unit.extent for unit in units if unit.extent is not None]
+    if not extents:
+        return {"size_px": size_px or LARGEST_VOLUME_PX, "spacing_mm": spacing_mm or 1.0}
+    longest = [max(n * mm for n, mm in zip(*extent, strict=True)) for extent in extents]
+    finest = float(np.median([min(spacing) for _, spacing in extents]))
+    reach = float(np.percentile(longest, 95))
+    spacing = spacing_mm or round(max(finest, math.ceil(100 * reach / (size_px or LARGEST_VOLUME_PX)) / 100), 3)
+    side = size_px or min(LARGEST_VOLUME_PX, max(16, math.ceil(reach / spacing / 8) * 8))
+    return {"size_px": side, "spacing_mm": spacing}
+
+
+def _identity(plan: ReadPlan, files: Sequence[FoundFile], base: Dataset | None) -> dict[str, Any]:
+    """What must be the same for an interrupted ingest to go on."""
+    names = hashlib.sha256("\n".join(f"{file.source}|{file.name}" for file in files).encode())
+    return {
+        "medtl": __version__,
+        "spec": plan.spec.model_dump(mode="json"),
+        "seed": plan.seed,
+        "salt": hashlib.sha256(plan.key).hexdigest()[:16],
+        "files": names.hexdigest(),
+        "base": base.fingerprint if base else None,
+    }
+
+
+def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Dataset | None) -> None:
+    """Read all units that are not finished; blocks go to disk at once, rows stay in memory."""
+    path_of: dict[str, str] = {}
+    if base:
+        path_of = dict(zip(base.manifest["sha256"], base.manifest["path"], strict=True))
+    path_of |= {row["sha256"]: row["path"] for row in staging.taken}
+    todo = [unit for unit in _new(units, base) if _key(unit) not in staging.done]
+    if staging.done:
+        say(f"going on: {len(staging.done):,} of {len(units):,} files were read by an earlier call")
+    total = sum(count_of(unit.files[0].path, name=unit.name) if is_npz(unit.files[0]) else 1 for unit in todo)
+    try:
+        with progress("reading", total) as update, staging:
+            done = 0
+            for unit, items in read_units(todo, plan):
+                streamed = isinstance(items, Generator)
+                for item in items:
+                    if isinstance(item, Taken) and (of := path_of.setdefault(item.row["sha256"], item.row["path"])):
+                        if of is item.row["path"]:
+                            staging.add_taken(item.row, item.block)
+                        else:
+                            staging.add_refused(duplicate_row(item.row, of=of))
+                    else:
+                        staging.add_refused(item.row)
+                    if streamed:
+                        done += 1
+                        update(min(done, total), rejected=len(staging.refused))
+                staging.finish(_key(unit))
+                if not streamed:
+                    done += 1
+                    update(done, rejected=len(staging.refused))
+    except KeyboardInterrupt:
+        raise Stopped(f"reading: stopped after {len(staging.done):,} files; they are kept", again=()) from None
+
+
+def _key(unit: Unit) -> str:
+    return f"{unit.source}|{unit.name}"
+
+
+def _new(units: Sequence[Unit], base: Dataset | None) -> list[Unit]:
+    """The units that a dataset does not hold yet, in this version."""
+    if base is None:
+        return list(units)
+    names = (path.partition("#")[0] for path in base.manifest["path"])
+    held = set(zip(base.manifest["source"], names, base.manifest["version"], strict=True))
+    return [unit for unit in units if (unit.source, unit.name, unit.version()) not in held]
+
+
+def _with_earlier(refused: Sequence[Mapping[str, Any]], base: Dataset | None) -> list[Mapping[str, Any]]:
+    """The rejects of now, after those of the dataset that were not tried again."""
+    if base is None:
+        return list(refused)
+    again = {(row["source"], row["path"]) for row in refused}
+    earlier = [{str(name): cell for name, cell in row.items()} for row in read_rejects(base.folder).to_dict("records")]
+    kept = [{"patient_id": ""} | row for row in earlier if (row["source"], row["path"]) not in again]
+    return [*kept, *refused]
+
+
+def _assigned(
+    taken: Sequence[Mapping[str, Any]],
+    rejects: pd.DataFrame,
+    base: Dataset | None,
+    rows: LabelRows | None,
+    plan: ReadPlan,
+    work: Path,
+    name: str,
+) -> pd.DataFrame:
+    """Give every scan its patient, part and labels; write the tables and the report of what was read."""
+    manifest = manifest_table(taken)
+    if base:
+        manifest = pd.concat([base.manifest, manifest], ignore_index=True)
+        manifest["row"] = range(len(manifest))
+    earlier = len(manifest) - len(taken)
+    manifest["warnings"] = with_odd_body_parts(manifest)
+    join = match_labels(rows, manifest, rejects, key=plan.key) if rows else None
+    pixels = ShardReader(work, count=len(manifest), shape=plan.spec.stored_shape).read
+    near = near_duplicates([str(text) for text in manifest["phash"]], pixels)
+    assign_patients_and_parts(
+        manifest,
+        earlier=earlier,
+        places=[None] * earlier + [row["place"] for row in taken],
+        join=join,
+        links=near.tolist(),
+        twins=same_bytes(manifest, rejects),
+        key=plan.key,
+        seed=plan.seed,
+    )
+    table = join.table if join else own_labels([None] * earlier + [row["labels"] for row in taken])
+    if join and any(row["labels"] for row in taken):
+        say(f"labels: those of {rows.file.name if rows else ''}; those inside the .npz are not used")
+    if join and join.unused:
+        say(f"labels: {join.unused:,} are of files that were rejected: not used")
+    if base and (base.folder / "labels.csv").is_file():
+        table = merged_labels(join_labels(base.folder / "labels.csv", manifest, rejects), table)
+    manifest.to_parquet(work / "manifest.parquet", index=False)
+    if table:
+        write_labels(work / "labels.csv", manifest, table)
+    write_input_report(pixels, manifest, table, rejects, near, work / "report.html", name=name)
+    return manifest
+
+
+def _own_side(files: Sequence[FoundFile]) -> int:
+    side = max(side_of(file.path, name=str(file.path)) for file in files)
+    return min(max(side, 16), 2048)
+
+
+def _nothing(refused: Sequence[Mapping[str, Any]]) -> str:
+    first = refused[0]
+    return f"none of the {len(refused):,} files can be used; the first: {first['path']}: {first['message']}"
+
+
+def _description(
+    spec: PreprocessSpec,
+    manifest: pd.DataFrame,
+    rejects: pd.DataFrame,
+    files: Sequence[FoundFile],
+    base: Dataset | None,
+    seed: int,
+) -> dict[str, Any]:
+    identity = [*manifest["scan_id"], *manifest["patient_id"], *manifest["split"], spec.model_dump_json()]
+    digest = hashlib.sha256("\n".join(identity).encode())
+    parts = manifest["split"].value_counts()
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "counts": {
+            "scans": len(manifest),
+            "patients": int(manifest["patient_id"].nunique()),
+            **{part: int(parts.get(part, 0)) for part in SPLITS},
+            "rejects": len(rejects),
+        },
+        "fingerprint": digest.hexdigest()[:16],
+        "sources": sorted({file.source for file in files} | set(base.manifest["source"] if base else ())),
+        "seed": seed,
+        "software": {"medtl": __version__, "python": platform.python_version()} | {n: version(n) for n in _SOFTWARE},
+    }
+
+
+def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
+    parts = data.manifest["split"].value_counts()
+    shares = ", ".join(f"{part} {parts.get(part, 0):,}" for part in SPLITS)
+    patients, spec = data.manifest["patient_id"].nunique(), data.spec
+    size = (
+        f"{spec.size_px} px" if spec.dims == 2 else f"{' x '.join([str(spec.size_px)] * 3)} of {spec.spacing_mm:g} mm"
+    )
+    say(f"{len(data):,} scans of {patients:,} patients at {size} ({shares}): {data.folder}")
+    counts = rejects["code"].value_counts()
+    for title, chosen in (("listed, no scans", counts.index.isin(LISTED)), ("refused", ~counts.index.isin(LISTED))):
+        if chosen.any():
+            say(f"{title}: {int(counts[chosen].sum()):,} files, see {data.folder / 'rejects.csv'}")
+            for code, number in counts[chosen].items():
+                first = rejects[rejects["code"] == code].iloc[0]
+                say(f"  {number:>6,}  {code:<20} {first['path']}: {str(first['message'])[:90]}")
+    for part in SPLITS:
+        if not parts.get(part, 0):
+            say(f"note: no patient is in the part '{part}'; with so few, name parts in the column 'split' of --labels")
