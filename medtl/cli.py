@@ -58,6 +58,16 @@ def demo(out: Annotated[Path, typer.Option(help="Where to put everything.")] = P
 
 
 @app.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="Such as pneumoniamnist; nothing lists all.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the images: 28, 64, 128 or 224; of volumes: 28 or 64.")] = 28,
+    out: Annotated[Path, typer.Option(help="The folder to put it in.")] = Path(),
+) -> None:
+    """Load a public MedMNIST set; made again, it goes on where it stopped."""
+    medtl.fetch(name, size=size, out=out)
+
+
+@app.command()
 def ingest(
     source: Annotated[
         list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, JPEG, TIFF, MedMNIST-style .npz.")

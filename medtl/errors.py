@@ -30,6 +30,10 @@ class ScanError(MedtlError):
         self.message = message
 
 
+class FetchError(MedtlError):
+    """A public data set that could not be loaded."""
+
+
 class DatasetError(MedtlError):
     """A dataset folder that is missing, damaged, of another format, or does not fit the request."""
 

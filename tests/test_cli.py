@@ -69,7 +69,9 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
             assert (list(a), list(b)) == ([], []) if isinstance(a, list) else str(a) == str(b), (name, key)
 
 
-@pytest.mark.parametrize("command", ["ingest", "pretrain", "finetune", "evaluate", "score", "serve", "demo", "reviews"])
+@pytest.mark.parametrize(
+    "command", ["fetch", "ingest", "pretrain", "finetune", "evaluate", "score", "serve", "demo", "reviews"]
+)
 def test_help_answers(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0 and "Usage:" in done.stdout and len(done.stdout) > 150

@@ -1,6 +1,13 @@
 """Names of the classes of MedMNIST v2's image sets, by the stem of the file (Yang et al. 2023, table 3 and info.py)."""
 
-FINDING_OF_CLASS = {"pneumoniamnist": ("pneumonia", 1), "breastmnist": ("malignant", 0)}
+FINDING_OF_CLASS = {
+    "pneumoniamnist": ("pneumonia", 1),
+    "breastmnist": ("malignant", 0),
+    "nodulemnist3d": ("malignant", 1),
+    "adrenalmnist3d": ("hyperplasia", 1),
+    "vesselmnist3d": ("aneurysm", 1),
+    "synapsemnist3d": ("excitatory", 1),
+}
 """Two-class sets: the finding, and the class that means it is there. In breastmnist class 1 is normal or benign."""
 
 _ORGANS = (
@@ -22,9 +29,18 @@ CLASSES = {
         "basophil", "eosinophil", "erythroblast", "immature_granulocytes", "lymphocyte", "monocyte", "neutrophil",
         "platelet",
     ),
+    "tissuemnist": (
+        "collecting_duct_connecting_tubule", "distal_convoluted_tubule", "glomerular_endothelial_cells",
+        "interstitial_endothelial_cells", "leukocytes", "podocytes", "proximal_tubule_segments", "thick_ascending_limb",
+    ),
     "organamnist": _ORGANS,
     "organcmnist": _ORGANS,
     "organsmnist": _ORGANS,
+    "organmnist3d": (
+        "liver", "kidney_right", "kidney_left", "femur_right", "femur_left", "bladder", "heart", "lung_right",
+        "lung_left", "spleen", "pancreas",
+    ),
+    "fracturemnist3d": ("buckle", "nondisplaced", "displaced"),
 }  # fmt: skip
 """Sets of several classes, in the order of their numbers."""
 
