@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PUBLIC = {
+    "deidentify": "medtl.data.deidentify",
     "demo": "medtl.demonstration",
     "evaluate": "medtl.inference.evaluate",
     "export_labels": "medtl.review.export",

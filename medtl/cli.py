@@ -68,6 +68,18 @@ def fetch(
 
 
 @app.command()
+def deidentify(
+    inputs: Annotated[list[str], typer.Argument(help="DICOM files, folders or globs.")],
+    out: Out,
+    keep_burned_in: Annotated[
+        bool, typer.Option("--keep-burned-in", help="Write also images that may show a name in their pixels.")
+    ] = False,
+) -> None:
+    """Write DICOM images without the patients' identity."""
+    medtl.deidentify(inputs, out=out, keep_burned_in=keep_burned_in)
+
+
+@app.command()
 def ingest(
     source: Annotated[
         list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, JPEG, TIFF, MedMNIST-style .npz.")

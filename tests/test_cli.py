@@ -70,7 +70,8 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["fetch", "ingest", "pretrain", "finetune", "evaluate", "score", "serve", "demo", "reviews"]
+    "command",
+    ["fetch", "deidentify", "ingest", "pretrain", "finetune", "evaluate", "score", "serve", "demo", "reviews"],
 )
 def test_help_answers(command: str) -> None:
     done = run(command, "--help")

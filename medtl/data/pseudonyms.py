@@ -79,6 +79,16 @@ def pseudonym(kind: str, text: str, *, key: bytes) -> str:
     return _PREFIX[kind] + _digest(kind, text, key).hex()[:16]
 
 
+def new_uid(text: str, *, key: bytes) -> str:
+    """The new UID of a UID: a UUID's number below 2.25 (PS3.5 B.2).
+
+    Args:
+        text: the original UID.
+        key: what `salt` gives.
+    """
+    return f"2.25.{uuid.UUID(bytes=_digest('uid', text, key)[:16], version=4).int}"
+
+
 def is_pseudonym(text: str) -> bool:
     """Whether `text` looks like what `pseudonym` gives."""
     return re.fullmatch(r"[pse]_[0-9a-f]{16}", text) is not None
@@ -90,13 +100,13 @@ def as_patient(cell: str, *, key: bytes) -> str:
 
 
 def day_offset(patient: str, *, key: bytes) -> int:
-    """By how many days (0 to 3650) the dates of a patient are moved: the same for all of them, so intervals stay.
+    """By how many days (1 to 3650) the dates of a patient are moved: the same for all of them, so intervals stay.
 
     Args:
         patient: the original patient id.
         key: what `salt` gives.
     """
-    return int.from_bytes(_digest("days", patient, key)) % (MOST_DAYS + 1)
+    return 1 + int.from_bytes(_digest("days", patient, key)) % MOST_DAYS
 
 
 def _digest(kind: str, text: str, key: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtl.data.pseudonyms import day_offset, is_pseudonym, pseudonym, salt
+from medtl.data.pseudonyms import day_offset, is_pseudonym, new_uid, pseudonym, salt
 from medtl.errors import ConfigError
 
 KEY = bytes(range(32))
@@ -94,6 +95,13 @@ def test_what_is_no_pseudonym(text: str) -> None:
 def test_offsets_are_of_the_patient_and_spread_over_ten_years() -> None:
     days = [day_offset(f"P{i}", key=KEY) for i in range(2000)]
     assert days == [day_offset(f" P{i} ", key=KEY) for i in range(2000)]
-    assert min(days) >= 0 and max(days) <= 3650
-    # 2000 draws of 3651: on average 1540 different ones, standard deviation below 20.
+    assert min(days) >= 1 and max(days) <= 3650
+    # 2000 draws of 3650: on average 1540 different ones, standard deviation below 20.
     assert len(set(days)) > 1400 and max(days) > 3600 and min(days) < 50
+
+
+def test_a_new_uid_is_a_uuid_below_2_25() -> None:
+    found = new_uid("1.2.3", key=KEY)
+    assert found == new_uid(" 1.2.3 ", key=KEY) != new_uid("1.2.3", key=KEY[::-1])
+    root, number = found.rsplit(".", 1)
+    assert root == "2.25" and uuid.UUID(int=int(number)).version == 4 and len(found) <= 64
