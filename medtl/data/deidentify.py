@@ -160,22 +160,22 @@ def _read(path: Path) -> FileDataset:
         kind = UID(str(dataset.get("SOPClassUID", "")))
         syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
         pixels = next((dataset[name] for name in _PIXELS if name in dataset), None)
-        if pixels is None and kind:
+        if pixels is None and (not kind or "Rows" in dataset):
+            raise ScanError("truncated", path, "is DICOM that ends too early; copy it again")
+        if pixels is None:
             raise ScanError(
                 "no_image",
                 path,
                 f"is DICOM without an image ({kind.name if kind != kind.name else 'of a private class'}), whose text "
                 "cannot be cleaned with certainty; leave it out",
             )
-        if pixels is None:
-            raise ScanError("truncated", path, "is DICOM that ends in its header; copy it again")
         if not kind or not dataset.get("SOPInstanceUID"):
             raise ScanError("damaged", path, "is DICOM without SOP Class or SOP Instance UID; export it again")
         if syntax and not syntax.is_transfer_syntax:
             name = syntax.name if syntax != syntax.name else "a private syntax"
             raise ScanError("unsupported_syntax", path, f"is encoded as {name}, which medtl cannot write; convert it")
-        whole = syntax.is_compressed if syntax else False
-        if not whole and pixels.keyword == "PixelData" and len(pixels.value) < get_expected_length(dataset):
+        compressed = bool(syntax) and syntax.is_compressed
+        if not compressed and pixels.keyword == "PixelData" and len(pixels.value) < get_expected_length(dataset):
             raise ScanError("truncated", path, "is DICOM whose pixel data are too short; copy it again")
     except ScanError:
         raise
@@ -210,7 +210,7 @@ def _earlier(folder: Path) -> dict[str, Outcome]:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:  # names may be of any bytes
         table = csv.DictReader(file)
         if tuple(table.fieldnames or ()) != columns:
             raise MedtlError(

@@ -5,6 +5,7 @@ The oracle reads originals with pydicom, and searches the written bytes; dciodvf
 
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -331,7 +332,7 @@ def test_a_patient_without_id_is_not_merged_with_another(make_dicom: Make, tmp_p
 
 
 def report(make_dicom: Make, **more: Any) -> bytes:
-    return make_dicom(RAMP, PixelData=None, **WHO | more)
+    return make_dicom(RAMP, PixelData=None, Rows=None, **WHO | more)
 
 
 def test_what_cannot_be_cleaned_is_refused_with_a_reason(
@@ -388,6 +389,23 @@ def test_a_second_call_does_only_what_is_missing(
     write(tmp_path / "more/4.dcm", make_dicom(RAMP, **WHO | {"SOPInstanceUID": "1.2.826.74"}))
     medtl.deidentify(tmp_path / "more", out=out)
     assert len(table(out)) == 5 == len(list(pairs(out))), "the tables keep what earlier calls did"
+
+
+@pytest.mark.parametrize("name", ["693_J2KR", "OBXXXX1A_rle", "MR2_UNCI", "liver_expb"])
+def test_a_cut_file_is_refused_however_it_is_encoded(shared: Path, tmp_path: Path, name: str) -> None:
+    data = (shared / f"dicom/conformance/{name}.dcm").read_bytes()
+    source = write(tmp_path / "a.dcm", data[: len(data) * 3 // 4])
+    with pytest.raises(ScanError, match=r"a\.dcm: is DICOM (that ends too early|whose pixel data are too short); copy"):
+        medtl.deidentify(source, out=tmp_path / "out", keep_burned_in=True)
+    assert table(tmp_path / "out")[0]["code"] == "truncated"
+
+
+def test_a_path_of_any_bytes_is_kept(make_dicom: Make, tmp_path: Path) -> None:
+    source = write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.dcm")), make_dicom(RAMP, **WHO))
+    for _ in range(2):
+        medtl.deidentify(source, out=tmp_path / "out")
+    with (tmp_path / "out-key.csv").open(newline="", errors="surrogateescape") as file:
+        assert [row["original"] for row in csv.DictReader(file)] == [str(source)]
 
 
 def test_the_key_outlives_the_folder(make_dicom: Make, tmp_path: Path) -> None:
