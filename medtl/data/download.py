@@ -12,7 +12,6 @@ from typing import IO, Any
 import pooch
 import requests
 
-from medtl.data.quiet import quiet
 from medtl.errors import FetchError, Stopped
 from medtl.progress import progress, say
 
@@ -47,8 +46,8 @@ def md5_of(path: Path) -> str:
 def _loaded(url: str, path: Path, md5: str, rest: "_Rest") -> bool:
     """Load and check; False where the file is wrong and began with a part of an earlier call."""
     try:
-        with quiet("pooch"):
-            pooch.retrieve(url, known_hash=f"md5:{md5}", fname=path.name, path=path.parent, downloader=rest)
+        pooch.get_logger().setLevel("WARNING")  # what is going on is said here
+        pooch.retrieve(url, known_hash=f"md5:{md5}", fname=path.name, path=path.parent, downloader=rest)
     except ValueError:  # pooch: the hash is another one; it has removed the file
         if rest.went_on:
             return False
@@ -150,7 +149,11 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FetchError(f"{part}: another medtl fetch is loading it; wait for that one") from None
-        yield file
+        try:
+            yield file
+        finally:
+            if not file.tell():
+                part.unlink()
 
 
 def _full(path: Path, missing: int, free: int) -> FetchError:

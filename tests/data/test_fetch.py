@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -191,6 +193,7 @@ def test_an_archive_out_of_reach(archive: Archive, tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(download, "TIMEOUTS_S", (0.3, 0.3))
         with pytest.raises(FetchError, match=r"cannot be reached \(timed out\)"):
             medtl.fetch("pneumoniamnist", out=tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_a_file_that_is_there_is_checked(archive: Archive, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -260,6 +263,13 @@ def test_two_calls_at_once_do_not_mix(archive: Archive, tmp_path: Path) -> None:
     ):
         medtl.fetch("pneumoniamnist", out=tmp_path)
     assert archive.asked == []
+
+
+def test_a_program_says_only_what_is_meant(archive: Archive, tmp_path: Path) -> None:
+    """In a process of its own: pooch's logger talks on stderr there."""
+    code = f"from medtl.data import fetch as f; f.ARCHIVE = {archive.url!r}; f.fetch('octmnist', out={str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "404 Not Found" in done.stderr.splitlines()[-1] and "Downloading" not in done.stderr
 
 
 def test_names_and_sizes_that_do_not_exist(tmp_path: Path) -> None:
