@@ -69,8 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         body = body[: archive.cut_after]
+        archive.sent.append(len(body))  # before the client can have it all
         self.wfile.write(body)
-        archive.sent.append(len(body))
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
