@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from medtl.data.kinds import kind_of
@@ -39,6 +40,11 @@ class Unit:
     def source(self) -> str:
         """The folder that `name` counts from, absolute."""
         return self.files[0].source
+
+    @property
+    def first(self) -> Path:
+        """The file that names it."""
+        return next(file.path for file in self.files if file.name == self.name)
 
     def version(self) -> str:
         """Changes when a file does: size and time of change."""

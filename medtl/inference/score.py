@@ -14,7 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from medtl.data.preprocess import PreprocessSpec
-from medtl.data.sources import FoundFile, find_files, read_scans
+from medtl.data.scan import Scan
+from medtl.data.series import read_series
+from medtl.data.sources import find_files, read_scans
+from medtl.data.units import Unit, image_units, volume_units
 from medtl.errors import ConfigError, RunError, ScanError, Stopped
 from medtl.files import atomic_file, read_json, write_json
 from medtl.inference.runtime import Detector, load
@@ -43,7 +46,8 @@ class Item:
 def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out: str | Path) -> Path:
     """Score files, folders and globs with a bundle.
 
-    Each input gets a row for each finding; one that cannot be used gets a single row with `decision` "refused" and
+    Each input (a file, a frame or image in it, or a series of slices, named by its first file) gets a row for each
+    finding; one that cannot be used gets a single row with `decision` "refused" and
     the reason. A call that was interrupted goes on where it stopped when it is made again.
 
     Args:
@@ -63,25 +67,29 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
         raise ConfigError(f"{target}: unknown suffix '{target.suffix}'; choose from {', '.join(SUFFIXES)}")
     files = find_files([inputs] if isinstance(inputs, str | Path) else inputs)
     detector = load(bundle)
+    spec = detector.bundle.spec
+    units, left_out = volume_units(files) if spec.dims == 3 else (image_units(files), [])
     parts = _Parts(target, detector.bundle.bundle_id)
-    wanted = {_version(found.path) for found in files}
-    todo = [found for found in files if _version(found.path) not in parts.done]
-    if len(todo) < len(files):
-        say(f"scoring: {len(files) - len(todo):,} of {len(files):,} files were scored by an earlier call")
-    with progress("scoring", len(files), start=len(files) - len(todo)) as update, ThreadPoolExecutor(1) as reader:
-        items = _items(todo, detector.bundle.spec)
-        finished = len(files) - len(todo)
+    unread = [_refused(file.path, _version(file.path), problem) for file, problem in left_out]
+    wanted = {_unit_version(unit) for unit in units} | {item.file for item in unread}
+    todo = [unit for unit in units if _unit_version(unit) not in parts.done]
+    parts.add([row for item in unread if item.file not in parts.done for row in _rows(detector, [item])])
+    if len(todo) < len(units):
+        say(f"scoring: {len(units) - len(todo):,} of {len(units):,} inputs were scored by an earlier call")
+    with progress("scoring", len(units), start=len(units) - len(todo)) as update, ThreadPoolExecutor(1) as reader:
+        items = _items(todo, spec)
+        finished = len(units) - len(todo)
         ahead = reader.submit(lambda: list(islice(items, BATCH)))
         try:
             while batch := ahead.result():
                 ahead = reader.submit(lambda: list(islice(items, BATCH)))  # the next batch is read meanwhile
                 parts.add(_rows(detector, batch))
                 finished += len({item.file for item in batch})
-                update(min(finished, len(files)))
+                update(min(finished, len(units)))
         except KeyboardInterrupt:
             parts.flush_complete()
             raise Stopped(
-                f"scoring: stopped after {finished:,} of {len(files):,} files; they are saved", again=()
+                f"scoring: stopped after {finished:,} of {len(units):,} inputs; they are saved", again=()
             ) from None
     table = parts.finish(wanted)
     refused = table[table["decision"] == "refused"]
@@ -92,24 +100,31 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     return target
 
 
-def _items(files: Sequence[FoundFile], spec: PreprocessSpec) -> Iterator[Item]:
-    for found in files:
+def _items(units: Sequence[Unit], spec: PreprocessSpec) -> Iterator[Item]:
+    for unit in units:
+        file = _unit_version(unit)
         try:
-            for each in read_scans(found):
+            for scan in _scans(unit, spec.dims):
                 yield Item(
-                    path=each.scan.source,
-                    file=_version(found.path),
-                    scan_id=each.scan.scan_id,
-                    sha256=each.scan.sha256,
-                    stored=spec.stored(each.scan),
+                    path=scan.source, file=file, scan_id=scan.scan_id, sha256=scan.sha256, stored=spec.stored(scan)
                 )
         except ScanError as problem:
-            yield Item(
-                path=str(found.path),
-                file=_version(found.path),
-                reason=f"{problem.code}: {problem.message}",
-                sha256=_sha256(found.path),
-            )
+            yield _refused(unit.first, file, problem)
+
+
+def _scans(unit: Unit, dims: int) -> Iterator[Scan]:
+    if len(unit.files) > 1:
+        yield read_series([file.path for file in unit.files], name=str(unit.first))
+    else:
+        yield from (each.scan for each in read_scans(unit.files[0], dims=dims))
+
+
+def _refused(path: Path, file: str, problem: ScanError) -> Item:
+    return Item(path=str(path), file=file, reason=f"{problem.code}: {problem.message}", sha256=_sha256(path))
+
+
+def _unit_version(unit: Unit) -> str:
+    return _version(unit.first) if len(unit.files) == 1 else f"{unit.first}|{unit.version()}"
 
 
 def _version(path: Path) -> str:

@@ -1,0 +1,172 @@
+"""What happens when an ingest is killed, when the disk is full, and when scans are added."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import medtl
+from medtl.data import staging
+from medtl.data.dataset import open_dataset
+from medtl.data.shards import ShardWriter
+from medtl.errors import ConfigError, DatasetError, LabelError, MedtlError
+from tests.data.conftest import png_bytes
+
+KILLS = 20
+
+
+def write_pngs(folder: Path, numbers: range, *, side: int = 60) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (folder / f"{number:04d}.png").write_bytes(png_bytes(number, (side, side)))
+    return folder
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def run(source: Path, out: Path) -> subprocess.Popen[bytes]:
+    program = "import sys, medtl; medtl.ingest(sys.argv[1], out=sys.argv[2], size_px=32)"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(source), str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def test_killed_at_twenty_moments_the_dataset_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+    source = write_pngs(tmp_path / "in", range(1200), side=8)
+    (source / "broken.png").write_bytes(png_bytes(0)[:40])
+    whole = tmp_path / "whole" / "ds"
+    began = time.monotonic()
+    assert run(source, whole).wait(timeout=120) == 0
+    took = time.monotonic() - began
+    out, rng, resumed = tmp_path / "cut" / "ds", np.random.default_rng(0), 0
+    journal = out.parent / ".ds.part" / staging.JOURNAL
+    before = 0
+    for _ in range(KILLS):
+        process = run(source, out)
+        time.sleep(float(rng.uniform(0.3, 1.0)) * took * 0.5)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        lines = journal.read_bytes().count(b"\n") if journal.is_file() else 0
+        assert lines >= before, "a resumed ingest begins where the last one stopped"
+        resumed += 0 < before < lines
+        before = lines
+        if out.exists():
+            break
+    if not out.exists():
+        assert run(source, out).wait(timeout=120) == 0
+    assert resumed, "no kill fell between two finished files: choose other moments"
+    assert files_of(out) == files_of(whole)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["ds"]
+
+
+def test_finished_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = write_pngs(tmp_path / "in", range(40)), tmp_path / "ds"
+    finish, calls = staging.Staging.finish, []
+
+    def interrupted(self: staging.Staging, unit: str) -> None:
+        finish(self, unit)
+        calls.append(unit)
+        if len(calls) == 25:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(staging.Staging, "finish", interrupted)
+    with pytest.raises(medtl.errors.Stopped, match=r"stopped after 25 files; they are kept") as stopped:
+        medtl.ingest(source, out=out, size_px=32)
+    assert stopped.value.again == () and not out.exists()
+    calls.clear()
+    calls += ["already"] * 25
+    data = medtl.ingest(source, out=out, size_px=32)
+    assert len(calls) == 40 and len(data) == 40
+
+
+def test_other_settings_start_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = write_pngs(tmp_path / "in", range(4)), tmp_path / "ds"
+    part = out.parent / ".ds.part"
+    part.mkdir()
+    (part / staging.JOURNAL).write_text('{"spec": "another"}\n{"unit": "x", "rows": []}\n')
+    (part / "pixels-00000.npy").write_bytes(b"old")
+    assert len(medtl.ingest(source, out=out, size_px=32)) == 4
+    assert "read other files or otherwise: starting anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("when", ["first", "second"])
+def test_a_full_disk_leaves_the_dataset_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    source, out = write_pngs(tmp_path / "in", range(6)), tmp_path / "ds"
+    if when == "second":
+        medtl.ingest(source, out=out, size_px=32)
+    before = files_of(out) if out.exists() else None
+    append = ShardWriter.append
+
+    def full(self: ShardWriter, block: np.ndarray) -> None:
+        if self.count == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "append", full)
+        with pytest.raises(DatasetError, match="no space left on the disk; the dataset is as it was. Make space"):
+            medtl.ingest(source, out=out, size_px=48)
+    assert (files_of(out) if out.exists() else None) == before
+    assert len(medtl.ingest(source, out=out, size_px=48)) == 6
+
+
+def test_two_at_once_do_not_mix(tmp_path: Path) -> None:
+    from medtl.files import resumable_folder
+
+    with (
+        resumable_folder(tmp_path / "ds", marker="dataset.json"),
+        pytest.raises(MedtlError, match="another medtl is writing it"),
+        resumable_folder(tmp_path / "ds", marker="dataset.json"),
+    ):
+        pass
+
+
+def test_scans_are_added_in_place_and_nobody_moves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = write_pngs(tmp_path / "in", range(30)), tmp_path / "ds"
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,x\n0000.png,1\n0001.png,0\n")
+    first = medtl.ingest(source, out=out, size_px=32, labels=labels)
+    manifest = first.manifest
+    write_pngs(source, range(30, 50))
+    (source / "9999.png").write_bytes((source / "0003.png").read_bytes())
+    labels.write_text("path,x\n0040.png,1\n0001.png,1\n")
+    capsys.readouterr()
+    second = medtl.ingest(source, out=out, add=True, labels=labels)
+    assert len(second) == 50
+    pd.testing.assert_frame_equal(second.manifest.iloc[:30], manifest)
+    rows = np.arange(50)
+    whole = medtl.ingest(source, out=tmp_path / "whole", size_px=32)
+    assert np.array_equal(second.pixels(rows), whole.pixels(rows))
+    assert second.manifest["split"].tolist() == whole.manifest["split"].tolist(), "parts follow from the patient alone"
+    assert [second.labels().values[row, 0] for row in (0, 1, 40)] == [1, 1, 1], "the later label counts"
+    rejects = pd.read_csv(out / "rejects.csv")
+    assert rejects["path"].tolist() == ["9999.png"]
+    third = medtl.ingest(source, out=out, add=True)
+    assert files_of(out)["pixels-00000.npy"] == files_of(tmp_path / "whole")["pixels-00000.npy"] and len(third) == 50
+
+
+def test_what_cannot_be_added_is_said(tmp_path: Path) -> None:
+    source, out = write_pngs(tmp_path / "in", range(10)), tmp_path / "ds"
+    with pytest.raises(DatasetError, match="no such folder; expected a dataset that medtl ingest left"):
+        medtl.ingest(source, out=out, add=True)
+    data = medtl.ingest(source, out=out, size_px=32)
+    with pytest.raises(ConfigError, match=r"was ingested with another --size-px \(32\); leave the option out"):
+        medtl.ingest(source, out=out, size_px=64, add=True)
+    part = data.manifest["split"][0]
+    other = "test" if part != "test" else "train"
+    (tmp_path / "labels.csv").write_text(f"path,split,x\n0000.png,{other},1\n")
+    with pytest.raises(LabelError, match="scans that are added cannot move those that are there"):
+        medtl.ingest(write_pngs(tmp_path / "more", range(10, 12)), out=out, add=True, labels=tmp_path / "labels.csv")
+    assert len(open_dataset(out)) == 10
