@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_dataset_as_it_was(tmp_path: Path, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "append", full)
-        with pytest.raises(DatasetError, match="no space left on the disk; the dataset is as it was. Make space"):
+        with pytest.raises(DatasetError, match="no space left on the disk; the dataset is as it was"):
             medtl.ingest(source, out=out, size_px=48)
     assert (files_of(out) if out.exists() else None) == before
     assert len(medtl.ingest(source, out=out, size_px=48)) == 6
