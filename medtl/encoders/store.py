@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save
 
 from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
-from medtl.encoders.table import IMAGENET_ENCODER, SMALL_ENCODER, Encoder, build_encoder, default_px
+from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px
 from medtl.errors import EncoderError
 from medtl.files import atomic_file, read_json, write_json
 
@@ -51,9 +51,10 @@ def start_from(
         EncoderError: an unknown origin, or a network, resolution or dataset that does not fit the origin.
     """
     if str(origin) == "random":
-        name = network or SMALL_ENCODER
-        side = input_px or default_px(name, size_px=spec.size_px)
-        return Start(encoder=build_encoder(name, input_px=side), spec=spec.at(side), origin="random", history=())
+        name = network or default_network(spec.dims)
+        side = input_px or default_px(name, size_px=spec.size_px, dims=spec.dims)
+        encoder = build_encoder(name, input_px=side, dims=spec.dims, channels=spec.channels)
+        return Start(encoder=encoder, spec=spec.at(side), origin="random", history=())
     if str(origin) == "imagenet":
         from medtl.encoders.lite0 import imagenet_weights
 
@@ -62,9 +63,9 @@ def start_from(
                 f"ImageNet weights are at hand for {IMAGENET_ENCODER} only, not for {network}; "
                 "leave the network out, or start from random"
             )
-        side = input_px or default_px(IMAGENET_ENCODER, size_px=spec.size_px)
-        encoder = build_encoder(IMAGENET_ENCODER, input_px=side)
-        encoder.net.load_state_dict(imagenet_weights(in_channels=1))
+        side = input_px or default_px(IMAGENET_ENCODER, size_px=spec.size_px, dims=spec.dims)
+        encoder = build_encoder(IMAGENET_ENCODER, input_px=side, dims=spec.dims, channels=spec.channels)
+        encoder.net.load_state_dict(imagenet_weights(in_channels=spec.channels, dims=spec.dims))
         return Start(encoder=encoder, spec=spec.at(side), origin="imagenet", history=("ImageNet",))
     return _from_run(Path(origin), spec=spec, network=network, input_px=input_px)
 
@@ -73,14 +74,29 @@ def _from_run(folder: Path, *, spec: PreprocessSpec, network: str | None, input_
     encoder, run_spec, about = load_encoder(folder)
     if network not in (None, encoder.name):
         raise EncoderError(f"{folder}: holds a {encoder.name}, not a {network}; leave the network out")
+    if run_spec.dims != spec.dims:
+        learned, kept = ("volumes", "images") if run_spec.dims == 3 else ("images", "volumes")
+        raise EncoderError(f"{folder}: learned from {learned}, this dataset keeps {kept}; pretrain on this dataset")
     if not run_spec.same_storage(spec):
         raise EncoderError(
-            f"{folder}: learned from scans of {run_spec.size_px} px, this dataset keeps {spec.size_px} px; "
-            f"ingest again with --size-px {run_spec.size_px}, or pretrain on this dataset"
+            f"{folder}: learned from {_words(run_spec)}, this dataset keeps {_words(spec)}; "
+            f"ingest again with {_options(run_spec)}, or pretrain on this dataset"
         )
     side = input_px or run_spec.input_px or encoder.input_px
     history = tuple(about["history"])
     return Start(encoder=encoder, spec=spec.at(side), origin=str(folder), history=history)
+
+
+def _words(spec: PreprocessSpec) -> str:
+    """What is stored: `scans of 64 px`, `scans of 64 px, 1 mm each, windows lung, bone`."""
+    each = f", {spec.spacing_mm:g} mm each" if spec.spacing_mm else ""
+    return f"scans of {spec.size_px} px{each}" + (f", windows {', '.join(spec.window)}" if spec.window else "")
+
+
+def _options(spec: PreprocessSpec) -> str:
+    """The options of `medtl ingest` that store scans so."""
+    spacing = f" --spacing-mm {spec.spacing_mm:g}" if spec.spacing_mm else ""
+    return f"--size-px {spec.size_px}{spacing}" + "".join(f" --window {name}" for name in spec.window)
 
 
 def save_encoder(folder: Path, encoder: Encoder, *, spec: PreprocessSpec, about: dict[str, Any]) -> None:
@@ -111,10 +127,11 @@ def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]
         raise EncoderError(f"{folder}: holds no encoder.json; expected the folder that medtl pretrain left")
     about = read_json(folder / "encoder.json", error=EncoderError)
     try:
-        encoder = build_encoder(about.pop("network"), input_px=about.pop("input_px"))
+        network, side = about.pop("network"), about.pop("input_px")
         spec = build(PreprocessSpec, about.pop("preprocess"), source=str(folder / "encoder.json"))
     except KeyError as missing:
         raise EncoderError(f"{folder / 'encoder.json'}: lacks {missing}; the run is damaged") from None
+    encoder = build_encoder(network, input_px=side, dims=spec.dims, channels=spec.channels)
     load_weights(encoder.net, folder / "encoder.safetensors", error=EncoderError)
     return encoder, spec, about
 

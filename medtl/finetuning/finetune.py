@@ -42,8 +42,8 @@ class FinetuneConfig(StrictModel):
     """Side of the network's input in pixels; None takes the encoder's default."""
     steps: int | None = Field(default=None, ge=1)
     """How many steps to train; None chooses by the number of labels."""
-    batch_size: int = Field(default=32, ge=2)
-    """Scans a step."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Scans a step; None takes 32 images or 16 volumes."""
     lr: float | None = Field(default=None, gt=0)
     """Top learning rate of AdamW; None is 1e-3 from random weights, 3e-4 from pretrained ones."""
     weight_decay: float = Field(default=0.05, ge=0)
@@ -141,11 +141,13 @@ def finetune(
 
 def _chosen(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]:
     """What is left open in the config, chosen by the start and the number of labels."""
+    batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
     if start.pretrained:
-        steps, lr = min(max(100, 8 * n_labels // plan.batch_size), 2000), 3e-4
+        steps, lr = min(max(100, 8 * n_labels // batch_size), 2000), 3e-4
     else:
-        steps, lr = min(max(600, 12 * n_labels // plan.batch_size), 3000), 1e-3
+        steps, lr = min(max(600, 12 * n_labels // batch_size), 3000), 1e-3
     return {
+        "batch_size": batch_size,
         "steps": plan.steps or steps,
         "lr": plan.lr or lr,
         "network": start.encoder.name,
@@ -157,7 +159,7 @@ def _fit(
     data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
 ) -> tuple[Classifier, dict[str, Any]]:
     """Train, and say in a few words what was done."""
-    assert plan.steps is not None and plan.lr is not None
+    assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
     classifier = Classifier(start.encoder, len(labels.findings))
     rows = parts.fit
     counts = ", ".join(
@@ -215,10 +217,12 @@ def _digest(labels: LabelTable, parts: Parts) -> str:
 def _batches(
     data: Dataset, labels: LabelTable, rows: Rows, start: Start, plan: FinetuneConfig
 ) -> Callable[[int, torch.device], tuple[Tensor, Tensor]]:
-    """From a step's number to its images (B, 1, H, W) and labels (B, F)."""
+    """From a step's number to its scans (B, C, H, W) or (B, C, D, H, W) and labels (B, F)."""
+    batch_size = plan.batch_size
+    assert batch_size is not None
 
     def batch_at(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        chosen = batch_rows(rows, step=step, batch_size=plan.batch_size, seed=plan.seed)
+        chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=plan.seed)
         images = start.spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
         images = random_views(images, plan.views, generator("finetune", plan.seed, step))
         return images, torch.from_numpy(labels.values[chosen]).to(device)

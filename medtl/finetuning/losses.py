@@ -17,7 +17,7 @@ class Supervised(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """images (B, 1, H, W) and labels (B, F) of 0, 1 or NaN -> the loss and nothing more to log."""
+        """images (B, C, [D,] H, W) and labels (B, F) of 0, 1 or NaN -> the loss and nothing more to log."""
         logits = self.classifier(images)
         if self.exclusive:
             return cross_entropy(logits, labels, self.label_smoothing), {}

@@ -25,7 +25,7 @@ INTENDED_USE = "Research use only. Not a medical device; not for diagnosis witho
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head: (B, 1, H, W) -> logits (B, F)."""
+    """An encoder with a linear head: (B, C, H, W) or (B, C, D, H, W) -> logits (B, F)."""
 
     def __init__(self, encoder: Encoder, n_findings: int) -> None:
         super().__init__()
@@ -120,7 +120,9 @@ def read_bundle(folder: str | Path) -> tuple[Bundle, Classifier]:
         if not (path / name).is_file():
             raise BundleError(f"{path}: {name} is missing; copy the whole folder again, or fine-tune again")
     try:
-        encoder = build_encoder(bundle.network, input_px=bundle.input_px)
+        encoder = build_encoder(
+            bundle.network, input_px=bundle.input_px, dims=bundle.spec.dims, channels=bundle.spec.channels
+        )
     except EncoderError as problem:
         raise BundleError(f"{path / MARKER}: {problem}") from None
     classifier = Classifier(encoder, len(bundle.findings))

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
+from medtl.data.resample import resized
 from medtl.data.scan import Scan
 from medtl.inference.bundle import Bundle, Classifier
 
@@ -17,7 +17,7 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
         index: which of the bundle's findings.
 
     Returns:
-        (H, W) of the scan, 0..1.
+        (H, W) or (D, H, W) of the scan, 0..1; zero where a volume reaches over what the network sees.
     """
     stored = bundle.spec.stored(scan)
     images = bundle.spec.network_input(torch.from_numpy(stored[None]))
@@ -30,13 +30,13 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
             (gradient,) = torch.autograd.grad(logit, seen[0])
     finally:
         hook.remove()
-    weights = gradient.mean(dim=(2, 3), keepdim=True)  # eq. 1
+    weights = gradient.mean(dim=tuple(range(2, gradient.ndim)), keepdim=True)  # eq. 1
     raw = (weights * seen[0]).sum(dim=1)[0]  # eq. 2, before the ReLU
     heat = np.maximum(np.asarray(raw.detach().cpu(), np.float32), 0.0)
-    heat = heat / max(float(heat.max()), 1e-8)
-    side = bundle.spec.size_px
-    square = np.asarray(Image.fromarray(heat).resize((side, side), Image.Resampling.BILINEAR))
-    height, width = scan.pixels.shape
-    _, inside = bundle.spec.placement(bundle.spec.scaled_shape(scan))
-    resized = np.asarray(Image.fromarray(square[inside]).resize((width, height), Image.Resampling.BILINEAR))
-    return np.asarray(np.clip(resized, 0.0, 1.0), np.float32)
+    heat = heat / np.float32(max(float(heat.max()), 1e-8))
+    block = resized(heat, bundle.spec.stored_shape[1:])
+    shape = bundle.spec.scaled_shape(scan)
+    take, put = bundle.spec.placement(shape)
+    scaled = np.zeros(shape, np.float32)
+    scaled[take] = block[put]
+    return np.clip(resized(scaled, scan.pixels.shape), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""`medtl.load`: a detector at work on single scans and on batches of stored squares."""
+"""`medtl.load`: a detector at work on single scans and on batches of stored blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,20 +56,20 @@ class Detector:
         """Read and score one scan.
 
         Args:
-            source: a file with one image, or a scan that was read already.
+            source: a file with one image (or volume, for a detector of volumes), or a scan that was read already.
 
         Raises:
             ScanError: the file cannot be used; its `code` and message say why.
         """
-        scan = source if isinstance(source, Scan) else read_scan(Path(source))
+        scan = source if isinstance(source, Scan) else read_scan(Path(source), dims=self.bundle.spec.dims)
         probabilities = self.predict_stored(self.bundle.spec.stored(scan)[None])[0]
         return Prediction(scan=scan, scores=self.scores(probabilities), bundle_id=self.bundle.bundle_id)
 
     def predict_stored(self, stored: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Calibrated probabilities of stored squares.
+        """Calibrated probabilities of stored blocks.
 
         Args:
-            stored: (B, 1, S, S) uint8 of the bundle's preprocessing.
+            stored: (B, *stored_shape) uint8 of the bundle's preprocessing.
 
         Returns:
             (B, F) in 0..1, in the order of the bundle's findings.
@@ -89,7 +89,7 @@ class Detector:
         """Where the network looked: Grad-CAM (Selvaraju 2017, arXiv 1610.02391, eq. 1-2).
 
         Returns:
-            (H, W) of the scan, 0..1; all zero where nothing speaks for the finding.
+            (H, W) or (D, H, W) of the scan, 0..1; all zero where nothing speaks for the finding.
         """
         from medtl.inference.explain import grad_cam
 
@@ -99,10 +99,10 @@ class Detector:
 def logits_of(
     classifier: Classifier, spec: PreprocessSpec, stored: npt.NDArray[np.uint8], *, flip_average: bool
 ) -> Tensor:
-    """Logits of stored squares, before the temperature.
+    """Logits of stored blocks, before the temperature.
 
     Args:
-        stored: (B, 1, S, S) uint8.
+        stored: (B, *stored_shape) uint8.
         flip_average: take the mean over each scan and its mirror image.
 
     Returns:

@@ -48,8 +48,8 @@ class PretrainConfig(StrictModel):
     """How long to train; the number of steps is computed from a measurement at the start."""
     steps: int | None = Field(default=None, ge=1)
     """How many steps to train; where given, `minutes` does not count."""
-    batch_size: int = Field(default=128, ge=SMALLEST_BATCH)
-    """Scans a step, each with two views; fewer where the dataset is smaller."""
+    batch_size: int | None = Field(default=None, ge=SMALLEST_BATCH)
+    """Scans a step, each with two views; None takes 128 images or 32 volumes. Fewer where the dataset is smaller."""
     lr: float = Field(default=1e-3, gt=0)
     """Top learning rate of AdamW."""
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -104,13 +104,15 @@ def pretrain(
     torch.manual_seed(plan.seed)
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     rows = training_rows(data)
-    batch_size = min(plan.batch_size, len(rows))
+    batch_size = min(plan.batch_size or (128 if data.spec.dims == 2 else 32), len(rows))
     objective = find_objective(plan.method)
     encoder = start.encoder
     module = objective(encoder, embedding_dim=encoder.embedding_dim, config=plan.objective)
     batch_at = view_batches(data, rows, start.spec, plan, batch_size)
     steps = plan.steps or _steps_in(plan.minutes * 60, module, batch_at)
-    plan = plan.model_copy(update={"steps": steps, "network": encoder.name, "input_px": start.spec.input_px})
+    plan = plan.model_copy(
+        update={"steps": steps, "network": encoder.name, "input_px": start.spec.input_px, "batch_size": batch_size}
+    )
     save_config(folder, plan)
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
@@ -162,13 +164,15 @@ def training_rows(data: Dataset) -> Rows:
 def view_batches(
     data: Dataset, rows: Rows, spec: PreprocessSpec, plan: PretrainConfig, batch: int
 ) -> Callable[[int, torch.device], tuple[Tensor]]:
-    """From a step's number to its batch of views, (B, 2, 1, H, W)."""
+    """From a step's number to its batch of views, (B, 2, C, H, W) or (B, 2, C, D, H, W)."""
     views = find_objective(plan.method).n_views
 
     def batch_at(step: int, device: torch.device) -> tuple[Tensor]:
         chosen = batch_rows(rows, step=step, batch_size=batch, seed=plan.seed)
         images = spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
-        drawn = random_views(images.repeat(views, 1, 1, 1), plan.views, generator("views", plan.seed, step))
+        drawn = random_views(
+            images.repeat(views, *[1] * (images.ndim - 1)), plan.views, generator("views", plan.seed, step)
+        )
         return (drawn.reshape(views, batch, *drawn.shape[1:]).transpose(0, 1),)
 
     return batch_at

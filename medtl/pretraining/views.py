@@ -2,6 +2,9 @@
 
 The defaults keep the lesion in the picture and the patient's left on the left: no crop below 30 % of the
 area, no flip, no colour tricks (see Azizi 2021, arXiv 2101.05224, sec. 3.2, for what helps on medical scans).
+
+Volumes are stored in millimetres, so a structure's size means something, and a label may be about nothing else
+(a small hippocampus). Where labels are learned they are therefore moved and turned, never scaled: `keep_scale`.
 """
 
 import math
@@ -18,11 +21,14 @@ class ViewsConfig(StrictModel):
     """How strongly views differ from the scan; every range is drawn uniformly, each scan for itself."""
 
     crop_area: tuple[float, float] = (0.3, 1.0)
-    """Share of the scan's area that a view shows."""
+    """Share of the scan's area that a view shows; of a volume, the share of each of its planes."""
     crop_aspect: float = Field(default=1.2, ge=1.0)
-    """Width to height of the crop, at most this or its inverse."""
+    """Width to height of the crop, at most this or its inverse; of a volume, any side to any other."""
+    keep_scale: bool = False
+    """Volumes: shift the view as far as the crop would lie from the centre, and enlarge nothing. Images have no scale
+    to keep."""
     rotation_deg: float = Field(default=15.0, ge=0.0)
-    """Rotation by up to this many degrees either way."""
+    """Rotation by up to this many degrees either way; of a volume, about an axis of any direction."""
     flip: float = Field(default=0.0, ge=0.0, le=1.0)
     """Probability of a left-right flip. Zero for chest films: the heart has a side."""
     brightness: float = Field(default=0.15, ge=0.0)
@@ -39,7 +45,7 @@ class ViewsConfig(StrictModel):
 
 GENTLE = ViewsConfig(
     crop_area=(0.7, 1.0), crop_aspect=1.1, rotation_deg=10.0, brightness=0.1, contrast=0.2, gamma=0.2, blur_px=0.0,
-    noise=0.02,
+    noise=0.02, keep_scale=True,
 )  # fmt: skip
 """For fine-tuning: the label must stay true."""
 
@@ -48,23 +54,24 @@ def random_views(images: Tensor, config: ViewsConfig, generator: torch.Generator
     """One random view of each scan.
 
     Args:
-        images: (B, C, H, W) in -1..1, black is -1.
+        images: (B, C, H, W), or (B, C, D, H, W) with sides of one length, in -1..1, black is -1.
         generator: on the CPU, so that the numbers are the same on every device.
 
     Returns:
-        (B, C, H, W) in -1..1, on the device of `images`.
+        The same shape in -1..1, on the device of `images`.
     """
-    batch = images.shape[0]
+    batch, dims = images.shape[0], images.ndim - 2
 
-    def draw(low: float, high: float) -> Tensor:  # (B, 1, 1, 1)
+    def draw(low: float, high: float) -> Tensor:  # (B, 1, 1, 1) or (B, 1, 1, 1, 1)
         drawn = torch.rand(batch, generator=generator) * (high - low) + low
-        return drawn.to(images.device)[:, None, None, None]
+        return drawn.to(images.device).reshape(batch, *[1] * (dims + 1))
 
-    views = _resample((images + 1) / 2, _affine(batch, config, generator).to(images.device))
+    affine = _affine(batch, config, generator) if dims == 2 else _affine_3d(batch, config, generator)
+    views = _resample((images + 1) / 2, affine.to(images.device))
     if config.gamma:
         views = views.clamp_(min=1e-4).pow_(draw(-config.gamma, config.gamma).exp_())
     if config.contrast:
-        mean = views.mean(dim=(2, 3), keepdim=True)
+        mean = views.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
         views = (views - mean) * (1 + draw(-config.contrast, config.contrast)) + mean
     if config.brightness:
         views = views + draw(-config.brightness, config.brightness)
@@ -94,6 +101,35 @@ def _affine(batch: int, config: ViewsConfig, generator: torch.Generator) -> Tens
     return torch.stack([row_x, row_y], dim=1)  # (B, 2, 3)
 
 
+def _affine_3d(batch: int, config: ViewsConfig, generator: torch.Generator) -> Tensor:
+    """The same for cubes: (B, 3, 4) in the order right, front, head."""
+
+    def draw(low: float, high: float, count: int) -> Tensor:  # (B, count)
+        return torch.rand(batch, count, generator=generator) * (high - low) + low
+
+    side = draw(*config.crop_area, 1).sqrt()
+    half = math.log(config.crop_aspect) / 2
+    sides = (side * draw(-half, half, 3).exp()).clamp(max=1.0)  # (B, 3)
+    shift = draw(-1, 1, 3) * (1 - sides)
+    if config.keep_scale:
+        sides = torch.ones_like(sides)
+    mirror = torch.ones(batch, 3)
+    mirror[torch.rand(batch, generator=generator) < config.flip, 0] = -1
+    axis = F.normalize(torch.randn(batch, 3, generator=generator), dim=1)
+    angle = draw(-config.rotation_deg, config.rotation_deg, 1).deg2rad()
+    turn = _turn(axis, angle) * (mirror * sides)[:, None, :]
+    return torch.cat([turn, shift[:, :, None]], dim=2)
+
+
+def _turn(axis: Tensor, angle: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) by angles (B, 1) about unit axes (B, 3): Rodrigues' formula."""
+    x, y, z = axis.unbind(dim=1)
+    none = torch.zeros_like(x)
+    cross = torch.stack([none, -z, y, z, none, -x, -y, x, none], dim=1).reshape(-1, 3, 3)
+    sin, cos = angle.sin()[:, :, None], angle.cos()[:, :, None]
+    return torch.eye(3) + sin * cross + (1 - cos) * (cross @ cross)
+
+
 def _resample(images: Tensor, affine: Tensor) -> Tensor:
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -112,9 +148,13 @@ def _blur(images: Tensor, sigma_px: Tensor) -> Tensor:
     count, channels = chosen.shape[:2]
     flat = chosen.reshape(1, count * channels, *chosen.shape[2:])
     kernels = kernels.repeat_interleave(channels, dim=0)[:, None]  # (T*C, 1, K)
-    flat = F.pad(flat, [radius] * 4, mode="replicate")
-    flat = F.conv2d(flat, kernels[:, :, None, :], groups=count * channels)
-    flat = F.conv2d(flat, kernels[:, :, :, None], groups=count * channels)
+    dims = images.ndim - 2
+    flat = F.pad(flat, [radius] * 2 * dims, mode="replicate")
+    convolve = F.conv2d if dims == 2 else F.conv3d
+    for axis in reversed(range(dims)):
+        shape = [1] * dims
+        shape[axis] = -1
+        flat = convolve(flat, kernels.reshape(count * channels, 1, *shape), groups=count * channels)
     blurred = images.clone()
     blurred[touched] = flat.reshape(chosen.shape)
     return blurred

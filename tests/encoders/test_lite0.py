@@ -41,3 +41,36 @@ def test_keeps_colour_where_asked() -> None:
     net = EfficientNetLite0(in_channels=3)
     net.load_state_dict(imagenet_weights(in_channels=3))
     assert net._conv_stem.weight.shape == (32, 3, 3, 3)
+
+
+def test_a_volume_that_does_not_change_along_depth_is_seen_as_its_plane() -> None:
+    plane, volume = EfficientNetLite0(in_channels=1).eval(), EfficientNetLite0(in_channels=1, dims=3).eval()
+    plane.load_state_dict(imagenet_weights(in_channels=1))
+    volume.load_state_dict(imagenet_weights(in_channels=1, dims=3))
+    x = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    y = x[:, :, None].repeat(1, 1, 96, 1, 1)  # deep enough that the middle sees no border
+    with torch.no_grad():
+        x, y = (torch.nn.functional.relu6(net._bn0(net._conv_stem(each))) for net, each in ((plane, x), (volume, y)))
+        for i in range(5):
+            x, y = plane._blocks[i](x), volume._blocks[i](y)
+            middle = y[:, :, y.shape[2] // 2]
+            # The products are summed in another order: float32 rounding, growing with depth.
+            torch.testing.assert_close(middle, x, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(y[:, :, 0], x, atol=0.01), "at the border zeros come in"
+
+
+def test_every_inflated_kernel_sums_to_the_plane_s() -> None:
+    plane, volume = imagenet_weights(in_channels=1), imagenet_weights(in_channels=1, dims=3)
+    assert plane.keys() == volume.keys()
+    for key, weight in volume.items():
+        torch.testing.assert_close(weight.sum(dim=2) if weight.ndim == 5 else weight, plane[key])
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_equal_channels_give_what_gray_gives(channels: int) -> None:
+    several, gray = EfficientNetLite0(in_channels=channels).eval(), EfficientNetLite0(in_channels=1).eval()
+    several.load_state_dict(imagenet_weights(in_channels=channels))
+    gray.load_state_dict(imagenet_weights(in_channels=1))
+    x = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(several(x.expand(-1, channels, -1, -1)), gray(x), rtol=1e-4, atol=1e-5)

@@ -83,9 +83,40 @@ def test_weights_of_another_network_are_refused(run: Path, tmp_path: Path) -> No
 def test_what_does_not_fit_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="holds a resnet18-half, not a resnet50"):
         start_from(run, spec=SPEC, network="resnet50")
-    with pytest.raises(EncoderError, match="scans of 64 px, this dataset keeps 128 px; ingest again with --size-px 64"):
+    with pytest.raises(
+        EncoderError, match="scans of 64 px, this dataset keeps scans of 128 px; ingest again with --size-px 64"
+    ):
         start_from(run, spec=PreprocessSpec(size_px=128))
     with pytest.raises(EncoderError, match="ImageNet weights are at hand for efficientnet-lite0 only"):
         start_from("imagenet", spec=SPEC, network="resnet50")
     with pytest.raises(EncoderError, match="no such folder; expected 'random', 'imagenet' or the folder of a run"):
         start_from(tmp_path / "nothing", spec=SPEC)
+
+
+VOLUMES = PreprocessSpec(dims=3, size_px=32, spacing_mm=1.5, window=("lung", "bone"))
+
+
+def test_volumes_and_channels_come_back(tmp_path: Path) -> None:
+    start = start_from("random", spec=VOLUMES, input_px=16)
+    assert (start.encoder.dims, start.encoder.channels, start.encoder.name) == (3, 2, "resnet10-half")
+    save_encoder(tmp_path, start.encoder, spec=start.spec, about={"history": []})
+    again = start_from(tmp_path, spec=VOLUMES)
+    volumes = torch.randn(1, 2, 16, 16, 16)
+    assert torch.equal(start.encoder.eval()(volumes), again.encoder.eval()(volumes))
+    other = VOLUMES.model_copy(update={"spacing_mm": 2.0})
+    with pytest.raises(
+        EncoderError, match=r"1.5 mm each.*ingest again with --size-px 32 --spacing-mm 1.5 --window lung"
+    ):
+        start_from(tmp_path, spec=other)
+    with pytest.raises(EncoderError, match="learned from volumes, this dataset keeps images; pretrain on this dataset"):
+        start_from(tmp_path, spec=SPEC)
+
+
+def test_a_run_on_images_does_not_fit_volumes(run: Path) -> None:
+    with pytest.raises(EncoderError, match="learned from images, this dataset keeps volumes"):
+        start_from(run, spec=VOLUMES)
+
+
+def test_imagenet_start_for_volumes() -> None:
+    start = start_from("imagenet", spec=VOLUMES)
+    assert (start.encoder.dims, start.encoder.channels, start.spec.input_px) == (3, 2, 64)

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from medtl.encoders.table import TABLE, build_encoder, default_px
+from medtl.encoders.table import TABLE, build_encoder, default_network, default_px
 from medtl.errors import EncoderError
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_embeds_and_learns(name: str) -> None:
+    torch.manual_seed(0)  # EfficientNet-B0 drops whole blocks at random
     side = TABLE[name].smallest_px
     encoder = build_encoder(name, input_px=side)
     layer = dict(encoder.named_modules())[encoder.cam_layer]
@@ -54,3 +55,24 @@ def test_unknown_name_suggests_the_nearest() -> None:
 def test_too_small_an_input_is_refused() -> None:
     with pytest.raises(EncoderError, match="densenet121: needs input_px of at least 64, got 28"):
         build_encoder("densenet121", input_px=28)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet10-half", "resnet18-half", "efficientnet-lite0", "densenet121", "efficientnet-b0"]
+)
+def test_embeds_volumes_of_two_channels(name: str) -> None:
+    side = TABLE[name].smallest_px
+    encoder = build_encoder(name, input_px=side, dims=3, channels=2).eval()
+    layer = dict(encoder.named_modules())[encoder.cam_layer]
+    seen: list[torch.Size] = []
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    with torch.no_grad():
+        embedding = encoder(torch.randn(1, 2, side, side, side))
+    assert embedding.shape == (1, encoder.embedding_dim)
+    assert len(seen[0]) == 5, "Grad-CAM needs a feature map"
+
+
+def test_volumes_are_smaller() -> None:
+    assert default_px(default_network(3), size_px=96, dims=3) == 48
+    assert default_px(default_network(3), size_px=24, dims=3) == 24
+    assert default_px("efficientnet-lite0", size_px=96, dims=3) == 64

@@ -99,3 +99,92 @@ def test_gamma_and_contrast_keep_order() -> None:
 def test_black_border_comes_in_where_a_view_leaves_the_scan() -> None:
     views = random_views(torch.ones(20, 1, 32, 32), STILL.model_copy(update={"rotation_deg": 15.0}), generator(3))
     assert float(views[:, :, 0, 0].min()) == -1.0
+
+
+def volumes(count: int = 4, side: int = 20) -> torch.Tensor:
+    return torch.rand(count, 2, side, side, side, generator=generator(9)) * 2 - 1
+
+
+def test_nothing_varies_gives_the_volume() -> None:
+    images = volumes()
+    torch.testing.assert_close(random_views(images, STILL, generator()), images, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("config", [ViewsConfig(), GENTLE])
+def test_range_shape_and_seed_of_volumes(config: ViewsConfig) -> None:
+    images = volumes()
+    views = random_views(images, config, generator())
+    assert views.shape == images.shape and views.min() >= -1 and views.max() <= 1
+    assert torch.equal(views, random_views(images, config, generator()))
+    assert not torch.equal(views, random_views(images, config, generator(1)))
+
+
+def test_a_volume_is_mirrored_from_left_to_right() -> None:
+    images = volumes()
+    views = random_views(images, STILL.model_copy(update={"flip": 1.0}), generator())
+    torch.testing.assert_close(views, images.flip(-1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("lies_along", [0, 1, 2])
+def test_a_turn_equals_scipy_s(lies_along: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One turn about one axis of the volume, against `scipy.ndimage.rotate` in the plane across it."""
+    side, angle = 24, 90.0
+    axis = torch.eye(3)[[2 - lies_along]]  # the affine's order is right, front, head
+    monkeypatch.setattr(torch, "randn", lambda *size, generator: axis.expand(*size))
+    config = STILL.model_copy(update={"rotation_deg": angle})
+    smooth = ndimage.gaussian_filter(torch.rand(side, side, side, generator=generator(2)).numpy(), 2)
+    smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    view = (random_views(torch.from_numpy(smooth)[None, None] * 2 - 1, config, generator())[0, 0].numpy() + 1) / 2
+    drawn = generator()
+    for count in (1, 3, 3, 1):  # what is drawn before the angle: size, sides, shift, flip
+        torch.rand(count, generator=drawn)
+    turned = float(torch.rand(1, generator=drawn) * 2 - 1) * angle
+    plane = tuple(axis for axis in range(3) if axis != lies_along)
+    inside = slice(6, -6)
+    errors = {}
+    for sign in (1, -1):
+        oracle = ndimage.rotate(smooth, sign * turned, axes=plane, reshape=False, order=1)
+        errors[sign] = abs(oracle - view)[inside, inside, inside].max()
+    assert abs(turned) > 3
+    assert min(errors.values()) < 1e-4 and max(errors.values()) > 0.02, errors
+
+
+def ball(side: int = 32, radius: float = 7.0) -> torch.Tensor:
+    grid = torch.stack(torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 3, indexing="ij"))
+    return (radius + 0.5 - grid.square().sum(dim=0).sqrt()).clamp(0, 1) * 2 - 1
+
+
+def test_gentle_views_keep_a_volume_s_scale_and_the_default_does_not() -> None:
+    """The label may be about millimetres."""
+    images = ball()[None, None].repeat(40, 1, 1, 1, 1)
+    still = {"brightness": 0, "contrast": 0, "gamma": 0, "blur_px": 0, "noise": 0}
+    size = ((images + 1) / 2).sum(dim=(1, 2, 3, 4))
+
+    def sizes(config: ViewsConfig) -> torch.Tensor:
+        views = random_views(images, config.model_copy(update=still), generator())
+        return ((views + 1) / 2).sum(dim=(1, 2, 3, 4)) / size
+
+    assert (sizes(GENTLE) - 1).abs().max() < 0.02
+    assert sizes(ViewsConfig()).max() > 1.5
+
+
+def test_gentle_views_move_a_volume() -> None:
+    views = random_views(ball()[None, None].repeat(40, 1, 1, 1, 1), GENTLE, generator())
+    places = torch.tensor([ndimage.center_of_mass((view > 0).numpy()) for view in views[:, 0]])
+    assert (places.std(dim=0) > 0.5).all()
+    # A crop of 70 % of the area lies up to (1 - sqrt(0.7)) / 2 of the side away; crop_aspect adds up to 5 %.
+    assert (places - 15.5).abs().max() <= 32 * (1 - math.sqrt(0.7) / 1.05) / 2 + 0.5
+
+
+def test_blur_of_a_volume_equals_a_gaussian_filter() -> None:
+    images = volumes(1, 24).repeat(16, 1, 1, 1, 1)
+    views = random_views(images, STILL.model_copy(update={"blur_px": 1.0}), generator())
+    blurred = [view for view in views[:, 0].numpy() if abs(view - images[0, 0].numpy()).max() > 1e-3]
+    assert 3 < len(blurred) < 14
+    for view in blurred[:3]:
+        sharp = (images[0, 0].numpy() + 1) / 2
+        errors = [
+            abs(ndimage.gaussian_filter(sharp, sigma, mode="nearest", truncate=8) * 2 - 1 - view).max()
+            for sigma in torch.linspace(0.1, 1.0, 60).tolist()
+        ]
+        assert min(errors) < 0.08, "as in the plane: the kernel is cut at 2 sigma of the widest"

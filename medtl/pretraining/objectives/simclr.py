@@ -55,7 +55,7 @@ class SimCLR(nn.Module):
         )
 
     def forward(self, views: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """views: (B, 2, C, H, W) -> the loss, and the share of views whose nearest is their partner."""
+        """views: (B, 2, C, [D,] H, W) -> the loss, and the share of views whose nearest is their partner."""
         projected = self.projection(self.encoder(views.transpose(0, 1).flatten(0, 1)))  # (2B, D)
         first, second = projected.chunk(2)
         loss = nt_xent(first, second, temperature=self.temperature)
