@@ -33,11 +33,12 @@ def main() -> None:
 
     workers = joblib.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
-        sources = {"500 DICOM": _dicoms(given.real, Path(folder) / "dicom"), "1,000 PNG": _pngs(given.real, Path(folder) / "png")}
+        dicoms, pngs = _dicoms(given.real, Path(folder) / "dicom"), _pngs(given.real, Path(folder) / "png")
+        sources = {"500 DICOM": dicoms, "1,000 PNG": pngs}
         for name, files in sources.items():
             ways: dict[str, Callable[[list[Path]], None]] = {"medtl": _medtl, "MONAI": _monai}
             rates: dict[str, list[float]] = {way: [] for way in ways}
-            for way, read in ways.items():
+            for read in ways.values():
                 read(files[:16])  # processes and imports
             for _ in range(given.rounds):
                 for way, read in ways.items():

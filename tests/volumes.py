@@ -1,11 +1,7 @@
 """A small task in three dimensions that learns in seconds: cubes of noise, some with a bright blob."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 
-from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.scan import Scan
 

@@ -17,11 +17,15 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels, pixel_array
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
 )
 
 from medtl.data.dicom_header import header_of, spacing_of
@@ -40,6 +44,9 @@ _MACROS = (
     "PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence", "PlanePositionSequence",
     "PlaneOrientationSequence",
 )  # fmt: skip
+_FASTEST = {
+    JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg", JPEG2000: "pylibjpeg",
+}  # fmt: skip
 _LARGE = {tag_for_keyword(key) for key in (*_PIXELS, "PerFrameFunctionalGroupsSequence")}
 # What a storage class is, by words in its name (PS3.6 A), where it is no image.
 _OBJECTS = {
@@ -93,7 +100,7 @@ def _frames(data: bytes, name: str, sha256: str, *, most: int | None = None) -> 
             if frames == 1:
                 yield _scan(dataset, decode(dataset, name)[0][0], step, name=name, sha256=sha256)
                 return
-            for index, raw in enumerate(iter_pixels(dataset)):
+            for index, raw in enumerate(iter_pixels(dataset, decoding_plugin=plugin_for(dataset))):
                 place = f"frame/{index}"
                 own = hashlib.sha256(f"{sha256}/{place}".encode()).hexdigest()
                 yield _scan(of_frame(dataset, index), raw, step, name=f"{name}#{place}", sha256=own)
@@ -187,6 +194,11 @@ def check_image(dataset: FileDataset, name: str) -> None:
     check_size(name, rows * columns * samples, what=f"{rows} x {columns} pixels")
 
 
+def plugin_for(dataset: FileDataset) -> str:
+    """The fastest decoder of a transfer syntax, by docs/results.md; empty where there is no choice to make."""
+    return _FASTEST.get(dataset.file_meta.get("TransferSyntaxUID"), "")
+
+
 def _settle_syntax(dataset: FileDataset, name: str) -> str:
     """Make sure that the pixels can be decoded; say how."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
@@ -213,7 +225,7 @@ def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
     """
     step = _settle_syntax(dataset, name)
     try:
-        raw = np.asarray(pixel_array(dataset))
+        raw = np.asarray(pixel_array(dataset, decoding_plugin=plugin_for(dataset)))
     except MemoryError:
         raise
     except Exception as problem:  # each decoder has its own

@@ -235,7 +235,12 @@ def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame,
         if patient and patients.setdefault(row, patient) != patient:
             raise LabelError(f"{also} as of patient {patients[row]}, not {patient}; keep one")
         if split:
-            owner = as_patient(patient, key=key) if patient else str(manifest["patient_id"][row])
+            known_as = manifest["patient_id"][row]  # missing while scans are being ingested that name nobody
+            owner = (
+                as_patient(patient, key=key)
+                if patient
+                else str(manifest["path"][row] if pd.isna(known_as) else known_as)
+            )
             part, said = parts_of.setdefault(owner, (split, number))
             if part != split:
                 raise LabelError(

@@ -23,6 +23,7 @@ from medtl.data.dicom import (
     modality_values,
     of_frame,
     parse,
+    plugin_for,
 )
 from medtl.data.dicom_header import header_of, spacing_of
 from medtl.data.geometry import upright_extent
@@ -248,7 +249,10 @@ def read_dicom_volume(data: bytes, *, name: str, sha256: str) -> Scan:
             check_size(name, frames * int(dataset.Rows) * int(dataset.Columns), what=f"{frames} frames")
             heads = [of_frame(dataset, index) for index in range(frames)]
             stack = stacked([place_of(head, f"{name}#frame/{i}") for i, head in enumerate(heads)], name=name)
-            values = [_values(head, raw)[0] for head, raw in zip(heads, iter_pixels(dataset), strict=True)]
+            values = [
+                _values(head, raw)[0]
+                for head, raw in zip(heads, iter_pixels(dataset, decoding_plugin=plugin_for(dataset)), strict=True)
+            ]
             whole = np.stack([values[index] for index in stack.order])
         except ScanError:
             raise

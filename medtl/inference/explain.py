@@ -34,7 +34,7 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
     raw = (weights * seen[0]).sum(dim=1)[0]  # eq. 2, before the ReLU
     heat = np.maximum(np.asarray(raw.detach().cpu(), np.float32), 0.0)
     heat = heat / np.float32(max(float(heat.max()), 1e-8))
-    block = resized(heat, bundle.spec.stored_shape[1:])
+    block = resized(heat.astype(np.float32), bundle.spec.stored_shape[1:])
     shape = bundle.spec.scaled_shape(scan)
     take, put = bundle.spec.placement(shape)
     scaled = np.zeros(shape, np.float32)
