@@ -92,7 +92,11 @@ def _resnet(block: str, layers: list[int], width: int) -> Callable[[int, int, in
             bias_downsample=False,
             **stem,
         )
-        return net, 8 * width * (4 if block == "bottleneck" else 1), "net.layer3"
+        size = 8 * width * (4 if block == "bottleneck" else 1)
+        if dims == 2:
+            return net, size, "net.layer3"
+        # Volumes are small, and of a map with two places a side the hottest is a corner: 6 or more are kept.
+        return net, size, "net.layer1" if input_px <= 40 else "net.layer2"
 
     return build
 
