@@ -24,15 +24,17 @@ class Case:
         prediction: the scan and its scores.
         token: tells this showing from every other one, also of the same file.
         heats: heatmaps that were already made, by finding.
+        at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
     """
 
     name: str
     prediction: Prediction
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     heats: dict[str, Heat] = field(default_factory=dict)
+    at: list[int] = field(default_factory=list)
 
     def heat(self, detector: Detector, finding: str) -> Heat:
-        """The heatmap (H, W) of a finding; made once."""
+        """The heatmap of a finding, (H, W) or (D, H, W); made once."""
         if finding not in self.heats:
             self.heats[finding] = detector.explain(self.prediction.scan, finding)
         return self.heats[finding]
@@ -74,12 +76,13 @@ class Case:
         ]
 
 
-def take(upload: str) -> tuple[str, bytes]:
-    """The name and the bytes of an upload; the file and its folder are gone when this returns."""
-    path = Path(upload)
+def take(uploads: list[str]) -> list[tuple[str, bytes]]:
+    """The names and the bytes of uploads; the files and their folders are gone when this returns."""
+    paths = [Path(upload) for upload in uploads]
     try:
-        return path.name, path.read_bytes()
+        return [(path.name, path.read_bytes()) for path in paths]
     finally:
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # another upload of the same bytes may be arriving
-            path.parent.rmdir()
+        for path in paths:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another upload of the same bytes may be arriving
+                path.parent.rmdir()

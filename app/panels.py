@@ -8,9 +8,17 @@ from medtl.errors import ScanError
 from medtl.inference.bundle import Bundle
 from medtl.inference.runtime import FindingScore
 
-EMPTY = (
-    '<div class="empty"><p>Open a scan to begin.</p><p class="quiet">DICOM, PNG, JPEG, TIFF or a NIfTI slice</p></div>'
-)
+
+def empty(dims: int) -> str:
+    """Before the first scan: what can be opened."""
+    kinds = (
+        "DICOM, PNG, JPEG, TIFF or a NIfTI slice"
+        if dims == 2
+        else "A NIfTI volume, or all DICOM files of one series, also zipped"
+    )
+    return f'<div class="empty"><p>Open a scan to begin.</p><p class="quiet">{kinds}</p></div>'
+
+
 SLIDER = (
     '<label class="slider" for="opacity">Heatmap opacity'
     '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
@@ -23,6 +31,13 @@ def words(finding: str) -> str:
     """A column name as a person would write it: `small_hippocampus` is "Small hippocampus"."""
     text = finding.replace("_", " ").strip()
     return text[:1].upper() + text[1:]
+
+
+def edges(letters: tuple[str, str, str, str]) -> str:
+    """Which side of the patient is at the left, right, top and bottom of a slice."""
+    places = ("left", "right", "top", "bottom")
+    marks = zip(places, letters, strict=True)
+    return "".join(f'<span class="edge {place}">{escape(letter)}</span>' for place, letter in marks)
 
 
 def layer(png: bytes, *, kind: str, alt: str) -> str:
@@ -62,9 +77,11 @@ def header(scan: Scan | None) -> str:
     """What was read from the file. The patient's name and ids are never rendered."""
     if scan is None:
         return '<div class="header quiet">What the file says about itself appears here.</div>'
-    known, (height, width) = scan.header, scan.pixels.shape
+    known = scan.header
     maker = " ".join(part for part in (known.manufacturer, known.scanner) if part)
-    each_mm = dict.fromkeys(f"{mm:.3g}" for mm in scan.spacing_mm or ())  # once where both are the same
+    each_mm = [f"{mm:.3g}" for mm in reversed(scan.spacing_mm or ())]  # as the size: right, front, head
+    if len(set(each_mm)) == 1:
+        each_mm = each_mm[:1]
     spacing = " × ".join(each_mm) + " mm" if each_mm else None
     rows = {
         "Patient": "name and ids hidden",
@@ -72,7 +89,7 @@ def header(scan: Scan | None) -> str:
         "Body part": known.body_part,
         "Modality": known.modality,
         "View": known.view,
-        "Size": f"{width} × {height} px",
+        "Size": " × ".join(map(str, scan.pixels.shape[::-1])) + (" px" if scan.dims == 2 else " voxels"),
         "Spacing": spacing,
         "Scanner": maker,
     }

@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from medtl.data.scan import Scan
+from medtl.data.windows import NAMED_HU, windowed
+
 Pixels = npt.NDArray[np.float32]
 
 SHOWN_PX = 2048
@@ -20,7 +23,8 @@ COLD = 0.2
 
 def _percentiles(low: float, high: float) -> Callable[[Pixels], tuple[float, float]]:
     def limits(pixels: Pixels) -> tuple[float, float]:
-        sample = pixels[:: max(1, pixels.shape[0] // 512), :: max(1, pixels.shape[1] // 512)]
+        most = 512 if pixels.ndim == 2 else 64  # pixels along each axis that are looked at
+        sample = pixels[tuple(slice(None, None, max(1, side // most)) for side in pixels.shape)]
         # Black borders and collimation say nothing about the range of the anatomy.
         inside = sample[sample > 0.01]
         bottom, top = np.percentile(inside if inside.size else sample, (low, high))
@@ -35,24 +39,43 @@ WINDOWS: dict[str, Callable[[Pixels], tuple[float, float]]] = {
     "Lung (dark areas)": _percentiles(0.5, 60),
     "Bone (bright areas)": _percentiles(40, 99.8),
 }
-"""Display presets: from pixels (H, W) in 0..1 to the values shown black and white."""
+"""Display presets: from pixels of an image or a whole volume in 0..1 to the values shown black and white."""
+HU_WINDOWS = {
+    f"{name.capitalize()} ({centre:g} / {width:g} HU)": (centre, width) for name, (centre, width) in NAMED_HU.items()
+}
+"""CT presets: centre and width in Hounsfield units."""
 
 
-def scan_png(
-    pixels: Pixels, *, window: str = "As read", invert: bool = False, spacing_mm: tuple[float, float] | None = None
-) -> bytes:
+def windows_of(scan: Scan) -> list[str]:
+    """The presets that suit a scan."""
+    return list(WINDOWS) if scan.hu is None else ["As read", *HU_WINDOWS]
+
+
+def displayed(scan: Scan, window: str, cut: Callable[[Pixels], Pixels]) -> Pixels:
+    """What is shown of a scan through a preset, 0..1.
+
+    Args:
+        window: a name of `windows_of`.
+        cut: from the whole scan to the picture (H, W); windows of a volume are chosen by all of it, so that slices
+            can be compared.
+    """
+    if scan.hu is not None and window in HU_WINDOWS:
+        centre, width = HU_WINDOWS[window]
+        return windowed(cut(scan.hu), centre=centre, width=width)
+    low, high = WINDOWS.get(window, WINDOWS["As read"])(scan.pixels)
+    return np.clip((cut(scan.pixels) - low) / max(high - low, 1e-6), 0, 1)
+
+
+def scan_png(pixels: Pixels, *, invert: bool = False, spacing_mm: tuple[float, float] | None = None) -> bytes:
     """A scan as an 8-bit greyscale PNG in its true proportions.
 
     Args:
         pixels: (H, W) in 0..1.
-        window: a name of `WINDOWS`.
         invert: show dense as dark.
         spacing_mm: row and column spacing; unequal ones stretch the picture to the body's proportions.
     """
-    low, high = WINDOWS[window](pixels)
     size = shown_size((pixels.shape[0], pixels.shape[1]), spacing_mm, longest=SHOWN_PX)
-    shown = (_resized(pixels, size) - low) / max(high - low, 1e-6)
-    grey = np.clip(shown * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    grey = np.clip(_resized(pixels, size) * 255.0 + 0.5, 0, 255).astype(np.uint8)
     return _png(Image.fromarray(255 - grey if invert else grey))
 
 

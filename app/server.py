@@ -65,7 +65,9 @@ def serve(
 
 def warm_up(detector: Any) -> None:
     """Score an empty scan, so that what is loaded on first use does not keep the first reader waiting."""
-    blank = Scan(pixels=np.zeros((64, 64), np.float32), source="blank", sha256="")
+    shape = (64,) * detector.bundle.spec.dims
+    hu = np.zeros(shape, np.float32) if detector.bundle.spec.window else None
+    blank = Scan(pixels=np.zeros(shape, np.float32), hu=hu, source="blank", sha256="")
     detector.predict(blank)
     detector.explain(blank, detector.bundle.findings[0])
 

@@ -14,8 +14,10 @@ import gradio as gr
 
 from app import panels
 from app.case import Case, take
-from app.render import WINDOWS, heat_png, scan_png
-from medtl.data.sources import read_bytes
+from app.planes import PLANES, cut, cut_spacing, hottest
+from app.render import WINDOWS, displayed, heat_png, scan_png, windows_of
+from medtl.data.scan import Scan
+from medtl.data.sources import read_uploads
 from medtl.errors import ReviewError, ScanError
 from medtl.inference.runtime import Detector
 from medtl.review.store import LONGEST, VERDICTS, ReviewStore
@@ -32,6 +34,13 @@ document.addEventListener("input", (event) => {
   document.documentElement.style.setProperty("--heat", event.target.value / 100);
   document.getElementById("opacity-shown").textContent = event.target.value + " %";
 });
+// The wheel over a volume turns its slices.
+document.addEventListener("wheel", (event) => {
+  const slider = document.querySelector("#slice input[type=range]");
+  if (!slider || slider.disabled || !event.target.closest("#viewer")) return;
+  slider.value = Number(slider.value) + (event.deltaY > 0 ? -1 : 1);
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+});
 </script>"""
 THEME_CSS = Path(__file__).with_name("theme.css")
 
@@ -44,6 +53,7 @@ class Page:
 
     def __init__(self, detector: Detector, store: ReviewStore) -> None:
         self.detector, self.store, self.bundle = detector, store, detector.bundle
+        self.volumes = self.bundle.spec.dims == 3
         with gr.Blocks(title="medtl review", analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as blocks:
             self._layout()
             self._events()
@@ -55,10 +65,16 @@ class Page:
         self.token = gr.Textbox("", visible="hidden", elem_id="token")
         with gr.Row(elem_id="top"):
             gr.HTML("<h1>medtl review</h1>", elem_id="title")
-            self.upload = gr.UploadButton("Open scan", variant="primary", size="sm", elem_id="upload")
+            self.upload = gr.UploadButton(
+                "Open scan",
+                file_count="multiple" if self.volumes else "single",
+                variant="primary",
+                size="sm",
+                elem_id="upload",
+            )
             self.status = gr.HTML(panels.status("No scan open"), elem_id="status")
         with gr.Row(elem_id="main"):
-            with gr.Column(elem_id="left"):
+            with gr.Column(elem_id="left", elem_classes="volumes" if self.volumes else None):
                 with gr.Row(elem_id="tools"):
                     self.finding = gr.Dropdown(
                         [(panels.words(name), name) for name in findings],
@@ -72,8 +88,15 @@ class Page:
                         list(WINDOWS), value="As read", label="Window", filterable=False, elem_id="window"
                     )
                     self.invert = gr.Checkbox(False, label="Invert", elem_id="invert")
+                with gr.Row(elem_id="turn", visible=self.volumes):
+                    self.plane = gr.Radio(
+                        list(PLANES), value="Axial", show_label=False, label="Orientation", elem_id="plane"
+                    )
+                    self.slice = gr.Slider(
+                        1, 2, value=1, step=1, label="Slice", interactive=False, buttons=[], elem_id="slice"
+                    )
                 with gr.Column(elem_id="viewer"):
-                    self.scan = gr.HTML(panels.EMPTY, elem_id="scan")
+                    self.scan = gr.HTML(panels.empty(self.bundle.spec.dims), elem_id="scan")
                     self.heat = gr.HTML("", elem_id="heat")
                 self.caption = gr.HTML(panels.caption(""), elem_id="caption")
             with gr.Column(elem_id="right"):
@@ -103,9 +126,10 @@ class Page:
     def _events(self) -> None:
         self.upload.upload(
             self.open,
-            [self.upload, self.window, self.invert],
+            [self.upload, self.window, self.invert, self.plane],
             [
                 *(self.case, self.token, self.status, self.scan, self.heat, self.caption, self.finding, self.header),
+                *(self.window, self.slice),
                 *(self.note, self.save, self.saved, *self.rows, *self.choices),
             ],
             trigger_mode="multiple",
@@ -114,8 +138,8 @@ class Page:
         )
         self.finding.input(
             self.explain,
-            [self.case, self.finding],
-            [self.heat, self.caption],
+            [self.case, self.finding, self.window, self.invert, self.plane],
+            [self.scan, self.heat, self.caption, self.slice],
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
             **QUIET,
@@ -123,12 +147,29 @@ class Page:
         for control in (self.window, self.invert):
             control.input(
                 self.redraw,
-                [self.case, self.window, self.invert],
+                [self.case, self.window, self.invert, self.plane],
                 self.scan,
                 trigger_mode="always_last",
                 **ONE_AT_A_TIME,
                 **QUIET,
             )
+        shown = [self.case, self.finding, self.window, self.invert, self.plane]
+        self.plane.input(
+            self.turn,
+            shown,
+            [self.scan, self.heat, self.caption, self.slice],
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **QUIET,
+        )
+        self.slice.input(
+            self.slide,
+            [*shown, self.slice],
+            [self.scan, self.heat, self.caption],
+            trigger_mode="always_last",
+            **ONE_AT_A_TIME,
+            **QUIET,
+        )
         self.save.click(
             self.keep,
             [self.case, self.token, self.note, self.reader, *self.choices],
@@ -153,6 +194,7 @@ class Page:
             self.heat: "",
             self.caption: panels.caption(""),
             self.header: panels.header(None),
+            self.slice: gr.update(interactive=False),
             self.note: "",
             self.save: gr.update(interactive=False),
             self.saved: "",
@@ -163,22 +205,26 @@ class Page:
     def _refused(self, problem: ScanError) -> dict[Any, Any]:
         return self._cleared("No scan open", busy=False) | {self.scan: panels.refusal(problem)}
 
-    def open(self, upload: str | None, window: str, invert: bool) -> Iterator[dict[Any, Any]]:
+    def open(self, upload: str | list[str] | None, window: str, invert: bool, plane: str) -> Iterator[dict[Any, Any]]:
         """Read, show and score an upload."""
-        if upload is None:
+        if not upload:
             return
-        name, data = take(upload)
+        files = take([upload] if isinstance(upload, str) else upload)
+        name = files[0][0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         yield self._cleared(f"Reading {name}", busy=True) | {self.scan: ""}
         try:
-            scan = read_bytes(data, name=name)
-            del data
+            scan = read_uploads(files, dims=self.bundle.spec.dims)
+            del files
+            window = window if window in windows_of(scan) else "As read"
             yield {
-                self.scan: self._drawn(scan_png(scan.pixels, window=window, invert=invert, spacing_mm=scan.spacing_mm)),
+                self.scan: self._picture(scan, [side // 2 for side in scan.pixels.shape], window, invert, plane),
+                self.window: gr.update(choices=windows_of(scan), value=window),
                 self.header: panels.header(scan),
                 self.status: panels.status(f"Scoring {name}", busy=True),
             }
             case = Case(name=name, prediction=self.detector.predict(scan))
-            heat, caption = self.explain(case, case.leading())
+            leading = case.leading()
+            picture, heat, caption, slider = self.explain(case, leading, window, invert, plane)
         except ScanError as problem:
             yield self._refused(problem)
             return
@@ -190,9 +236,11 @@ class Page:
             self.case: case,
             self.token: case.token,
             self.status: panels.status(name),
+            self.scan: picture,
             self.heat: heat,
             self.caption: caption,
-            self.finding: case.leading(),
+            self.slice: slider,
+            self.finding: leading,
             self.save: gr.update(interactive=True),
             **{
                 row: panels.finding_row(score.finding, score.threshold, score)
@@ -200,23 +248,69 @@ class Page:
             },
         }
 
-    def explain(self, case: Case | None, finding: str) -> tuple[str, str]:
-        """The heatmap of a finding and the line that says what it shows."""
+    def explain(
+        self, case: Case | None, finding: str, window: str, invert: bool, plane: str
+    ) -> tuple[Any, str, str, Any]:
+        """The heatmap of a finding and the line that says what it shows; of a volume, where it is hottest."""
         if case is None:
-            return "", panels.caption("")
-        heat, plain = case.heat(self.detector, finding), finding.replace("_", " ")
-        if not heat.any():
-            return "", panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")
-        png = heat_png(heat, spacing_mm=case.prediction.scan.spacing_mm)
-        said = f"Grad-CAM: brighter is where the detector looked for {plain}. It does not outline a lesion."
-        return panels.layer(png, kind="heat", alt=f"Heatmap for {plain}"), panels.caption(said)
+            return gr.skip(), "", panels.caption(""), gr.skip()
+        if self.volumes:
+            case.at[:] = hottest(case.heat(self.detector, finding))
+        return self.turn(case, finding, window, invert, plane)
 
-    def redraw(self, case: Case | None, window: str, invert: bool) -> Any:
+    def turn(self, case: Case | None, finding: str, window: str, invert: bool, plane: str) -> tuple[Any, str, str, Any]:
+        """The slice of another orientation through the voxel that is looked at."""
+        if case is None:
+            return gr.skip(), "", panels.caption(""), gr.skip()
+        slider = gr.skip()
+        if self.volumes:
+            axis = PLANES[plane].axis
+            count = case.prediction.scan.pixels.shape[axis]
+            slider = gr.update(value=case.at[axis] + 1, maximum=count, interactive=True, label=f"Slice of {count}")
+        picture = self._picture(case.prediction.scan, case.at, window, invert, plane)
+        return picture, *self._heat(case, finding, plane), slider
+
+    def slide(
+        self, case: Case | None, finding: str, window: str, invert: bool, plane: str, number: float
+    ) -> tuple[Any, str, str]:
+        """Another slice, counted from 1."""
+        if case is None:
+            return gr.skip(), "", panels.caption("")
+        axis = PLANES[plane].axis
+        case.at[axis] = min(max(int(number) - 1, 0), case.prediction.scan.pixels.shape[axis] - 1)
+        picture = self._picture(case.prediction.scan, case.at, window, invert, plane)
+        return picture, *self._heat(case, finding, plane)
+
+    def redraw(self, case: Case | None, window: str, invert: bool, plane: str) -> Any:
         """The scan in another window."""
         if case is None:
             return gr.skip()
-        scan = case.prediction.scan
-        return self._drawn(scan_png(scan.pixels, window=window, invert=invert, spacing_mm=scan.spacing_mm))
+        return self._picture(case.prediction.scan, case.at, window, invert, plane)
+
+    def _picture(self, scan: Scan, at: list[int], window: str, invert: bool, plane: str) -> str:
+        """An image, or the slice of a volume through the voxel `at`."""
+        if scan.dims == 2:
+            rows, columns = scan.spacing_mm or (1.0, 1.0)
+            png = scan_png(displayed(scan, window, lambda whole: whole), invert=invert, spacing_mm=(rows, columns))
+            return panels.layer(png, kind="scan", alt="The scan")
+        index = at[PLANES[plane].axis]
+        pixels = displayed(scan, window, lambda whole: cut(whole, plane, index))
+        png = scan_png(pixels, invert=invert, spacing_mm=cut_spacing(scan.spacing_mm, plane))
+        return panels.layer(png, kind="scan", alt=f"{plane} slice {index + 1}") + panels.edges(PLANES[plane].edges)
+
+    def _heat(self, case: Case, finding: str, plane: str) -> tuple[str, str]:
+        """The heatmap over what is shown, and the line below."""
+        heat, plain, scan = case.heat(self.detector, finding), finding.replace("_", " "), case.prediction.scan
+        if not heat.any():
+            return "", panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")
+        said = f"Grad-CAM: brighter is where the detector looked for {plain}. It does not outline a lesion."
+        if scan.dims == 3:
+            spacing = cut_spacing(scan.spacing_mm, plane)
+            png = heat_png(cut(heat, plane, case.at[PLANES[plane].axis]), spacing_mm=spacing)
+        else:
+            rows, columns = scan.spacing_mm or (1.0, 1.0)
+            png = heat_png(heat, spacing_mm=(rows, columns))
+        return panels.layer(png, kind="heat", alt=f"Heatmap for {plain}"), panels.caption(said)
 
     def keep(self, case: Case | None, token: str, note: str, reader: str, *choices: str | None) -> str:
         """Store the verdicts; says "saved" only of what is on disk."""
@@ -229,7 +323,3 @@ class Page:
             return panels.saved(f"Not saved: {problem}", good=False)
         numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
         return panels.saved(f"Saved at {datetime.now():%H:%M:%S} ({numbers})", good=True)
-
-    @staticmethod
-    def _drawn(png: bytes) -> str:
-        return panels.layer(png, kind="scan", alt="The scan")

@@ -65,7 +65,7 @@ def test_the_heatmap_points_at_the_blob(detector_folder: Path) -> None:
 def test_the_heatmap_lies_where_the_network_saw_the_volume(detector_folder: Path) -> None:
     """A volume longer than the cube: nothing is said about what was cut off, and the rest is not shifted."""
     detector = medtl.load(detector_folder)
-    inner, place = volume_scan(1001, blob=True)
+    inner, _ = volume_scan(1001, blob=True)
     pixels = np.full((30, 20, 10), 0.35, np.float32)
     pixels[5:25] = inner.pixels[:, :, 5:15]
     long = Scan(pixels=pixels, spacing_mm=(1.5, 1.5, 1.5), source="long", sha256="0" * 64)

@@ -32,7 +32,7 @@ def grad_cam(classifier: Classifier, bundle: Bundle, scan: Scan, index: int) -> 
         hook.remove()
     weights = gradient.mean(dim=tuple(range(2, gradient.ndim)), keepdim=True)  # eq. 1
     raw = (weights * seen[0]).sum(dim=1)[0]  # eq. 2, before the ReLU
-    heat = np.maximum(np.asarray(raw.detach().cpu(), np.float32), 0.0)
+    heat: npt.NDArray[np.float32] = raw.detach().cpu().clamp(min=0.0).numpy()
     heat = heat / np.float32(max(float(heat.max()), 1e-8))
     block = resized(heat.astype(np.float32), bundle.spec.stored_shape[1:])
     shape = bundle.spec.scaled_shape(scan)

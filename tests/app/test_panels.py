@@ -83,7 +83,7 @@ def test_the_patient_is_hidden() -> None:
     assert not any(word in html for word in ("HIDDEN", "SECRET", "1.2.3"))
     text = Reader(html).text
     assert "Patientname and ids hidden" in text and "54 years" in text
-    assert "30 × 20 px" in text and "0.139 × 0.2 mm" in text
+    assert "30 × 20 px" in text and "0.2 × 0.139 mm" in text
     assert "Modalitynot stated" in text
 
 

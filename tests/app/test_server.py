@@ -66,7 +66,7 @@ def test_private_files_go_and_the_environment_comes_back() -> None:
 def test_an_upload_is_taken_off_the_disk(tmp_path: Path) -> None:
     (tmp_path / "hash").mkdir()
     (tmp_path / "hash" / "a.dcm").write_bytes(b"pixels")
-    assert take(str(tmp_path / "hash" / "a.dcm")) == ("a.dcm", b"pixels")
+    assert take([str(tmp_path / "hash" / "a.dcm")]) == [("a.dcm", b"pixels")]
     assert list(tmp_path.iterdir()) == []
 
 
