@@ -6,6 +6,7 @@ candidate counts only where its fine structures correlate as well.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,14 @@ from scipy.ndimage import gaussian_filter
 from medtl.data.resample import resized
 
 HASH_BITS = 64
-MOST_BITS_APART = 8
+MOST_BITS_APART = 6
 LEAST_CORRELATION = 0.9
 """Between different patients of 999 NIH radiographs it is at most 0.78; copies that were
 re-encoded or rescaled have more than 0.95."""
 _SIDE = 32
 _FINE = {2: (64, 3.0), 3: (32, 1.5)}
 """Side in pixels, and the width of the blur that is taken away, by dimensions."""
-_BLOCK = 2048
+_BLOCK, _STEP, _CACHED = 4096, 256, 30_000
 Blocks = npt.NDArray[np.uint8]
 Pairs = npt.NDArray[np.int64]
 
@@ -41,40 +42,50 @@ def perceptual_hash(block: Blocks) -> str:
 
 
 def near_duplicates(hashes: list[str], pixels: Callable[[npt.NDArray[np.int64]], Blocks]) -> Pairs:
-    """Pairs of rows (P, 2) that show the same picture, the smaller row first.
+    """Pairs of rows (P, 2): each copy with the first row that shows the same picture.
 
     Args:
         hashes: (N,) of `perceptual_hash`.
         pixels: from rows (B,) to stored blocks (B, ...).
     """
-    found: list[tuple[int, int]] = []
-    cache: dict[int, npt.NDArray[np.float32]] = {}
 
-    def fine(row: int) -> npt.NDArray[np.float32]:
-        if row not in cache:
-            cache[row] = _fine_structure(pixels(np.array([row]))[0])
-        return cache[row]
+    @lru_cache(_CACHED)
+    def fine(row: int) -> npt.NDArray[np.float16]:
+        return _fine_structure(pixels(np.array([row]))[0]).astype(np.float16)
 
-    for first, second in _candidates(hashes):
-        if float(fine(first) @ fine(second)) >= LEAST_CORRELATION:
-            found.append((first, second))
-    return np.array(found, np.int64).reshape(-1, 2)
+    def same(first: int, second: int) -> bool:
+        return float(fine(first).astype(np.float32) @ fine(second).astype(np.float32)) >= LEAST_CORRELATION
+
+    return np.array(list(_copies(hashes, same)), np.int64).reshape(-1, 2)
 
 
-def _candidates(hashes: list[str]) -> Iterator[tuple[int, int]]:
-    """Pairs whose hashes differ in few bits: the dot product of +1/-1 vectors counts them."""
+def _copies(hashes: list[str], same: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Compare each row with the originals before it, so that a picture with many copies costs no more than one.
+
+    The dot product of +1/-1 vectors counts how many bits two hashes share.
+    """
     rows = np.array([row for row, text in enumerate(hashes) if text], np.int64)
-    if len(rows) < 2:
+    if not len(rows):
         return
-    packed = np.array([list(bytes.fromhex(hashes[row])) for row in rows], np.uint8)
-    signs = np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
-    least = HASH_BITS - 2 * MOST_BITS_APART
+    packed = np.array([list(bytes.fromhex(hashes[row])) for row in rows], np.uint8).reshape(len(rows), -1)
+    originals = np.zeros(len(rows), np.bool_)
     for top in range(0, len(rows), _BLOCK):
-        for left in range(top, len(rows), _BLOCK):
-            close = signs[top : top + _BLOCK] @ signs[left : left + _BLOCK].T >= least
-            for i, j in np.argwhere(close):
-                if top + i < left + j:
-                    yield int(rows[top + i]), int(rows[left + j])
+        here = slice(top, min(top + _BLOCK, len(rows)))
+        before = np.concatenate([np.flatnonzero(originals[:top]), np.arange(here.start, here.stop)])
+        for start in range(top, here.stop, _STEP):
+            now = np.arange(start, min(start + _STEP, here.stop))
+            close = _signs(packed[now]) @ _signs(packed[before]).T >= HASH_BITS - 2 * MOST_BITS_APART
+            for place, row in enumerate(now):
+                found = before[close[place] & (before < row) & (originals[before])]
+                match = next((int(rows[each]) for each in found if same(int(rows[each]), int(rows[row]))), None)
+                if match is None:
+                    originals[row] = True
+                else:
+                    yield match, int(rows[row])
+
+
+def _signs(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
 
 
 def _picture(block: Blocks) -> npt.NDArray[np.float32]:
