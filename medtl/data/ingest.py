@@ -204,11 +204,11 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
                         staging.add_refused(item.row)
                     if streamed:
                         done += 1
-                        update(min(done, total), rejected=len(staging.refused))
+                        update(min(done, total), unused=len(staging.refused))
                 staging.finish(_key(unit))
                 if not streamed:
                     done += 1
-                    update(done, rejected=len(staging.refused))
+                    update(done, unused=len(staging.refused))
     except KeyboardInterrupt:
         raise Stopped(f"reading: stopped after {len(staging.done):,} files; they are kept", again=()) from None
 
@@ -324,12 +324,12 @@ def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
     )
     say(f"{len(data):,} scans of {patients:,} patients at {size} ({shares}): {data.folder}")
     counts = rejects["code"].value_counts()
-    for title, chosen in (("listed, no scans", counts.index.isin(LISTED)), ("refused", ~counts.index.isin(LISTED))):
-        if chosen.any():
-            say(f"{title}: {int(counts[chosen].sum()):,} files, see {data.folder / 'rejects.csv'}")
-            for code, number in counts[chosen].items():
-                first = rejects[rejects["code"] == code].iloc[0]
-                say(f"  {number:>6,}  {code:<20} {first['path']}: {str(first['message'])[:90]}")
+    if len(counts):
+        say(f"  {'read':<8} {len(data):>8,}  into the dataset; what was not is in {data.folder / 'rejects.csv'}:")
+    for title, chosen in (("listed", counts.index.isin(LISTED)), ("refused", ~counts.index.isin(LISTED))):
+        for code, number in counts[chosen].items():
+            first = rejects[rejects["code"] == code].iloc[0]
+            say(f"  {title:<8} {number:>8,}  {code}: {first['path']} {first['message']}")
     for part in SPLITS:
         if not parts.get(part, 0):
             say(f"note: no patient is in the part '{part}'; with so few, name parts in the column 'split' of --labels")
