@@ -266,7 +266,7 @@ class Page:
         if self.volumes:
             axis = PLANES[plane].axis
             count = case.prediction.scan.pixels.shape[axis]
-            slider = gr.update(value=case.at[axis] + 1, maximum=count, interactive=True, label=f"Slice of {count}")
+            slider = gr.update(value=case.at[axis] + 1, maximum=count, interactive=True)
         picture = self._picture(case.prediction.scan, case.at, window, invert, plane)
         return picture, *self._heat(case, finding, plane), slider
 

@@ -20,13 +20,24 @@ from medtl.encoders.table import SMALL_ENCODER, build_encoder
 from medtl.inference.bundle import Bundle, Classifier, write_bundle
 
 FINDINGS = ("pneumonia", "large_nodule")
+VOLUMES = PreprocessSpec(dims=3, size_px=32, spacing_mm=2.0, input_px=16)
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("bundle") / "chest", PreprocessSpec(size_px=64, input_px=32))
+
+
+@pytest.fixture(scope="session")
+def volume_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("bundle") / "volumes", VOLUMES)
+
+
+def write_tiny(folder: Path, spec: PreprocessSpec) -> Path:
     torch.manual_seed(0)
-    classifier = Classifier(build_encoder(SMALL_ENCODER, input_px=32), len(FINDINGS)).eval()
+    side = spec.input_px or spec.size_px
+    classifier = Classifier(build_encoder(SMALL_ENCODER, input_px=side, dims=spec.dims), len(FINDINGS)).eval()
     with torch.no_grad():  # one clearly above its operating point, one clearly below
         classifier.head.bias.copy_(torch.tensor([2.0, -2.0]))
     bundle = Bundle(
@@ -36,13 +47,12 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         thresholds={"pneumonia": 0.43, "large_nodule": 0.5},
         temperatures=dict.fromkeys(FINDINGS, 1.0),
         flip_average=False,
-        spec=PreprocessSpec(size_px=64, input_px=32),
+        spec=spec,
         network=SMALL_ENCODER,
-        input_px=32,
+        input_px=side,
         training={},
         calibration="none",
     )
-    folder = tmp_path_factory.mktemp("bundle") / "chest"
     none = torch.zeros(0, classifier.encoder.embedding_dim)
     write_bundle(folder, bundle, classifier, embeddings=none, labels=torch.zeros(0, len(FINDINGS)), scan_ids=[])
     return folder
@@ -109,6 +119,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def url(bundle_folder: Path, folder: Path) -> Iterator[str]:
+    yield from served(bundle_folder, folder)
+
+
+@pytest.fixture(scope="session")
+def volume_url(volume_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("served-volumes")
+    (folder / "tmp").mkdir()
+    yield from served(volume_bundle, folder)
+
+
+def served(bundle_folder: Path, folder: Path) -> Iterator[str]:
     """The address of a server, which must end politely and without a trace when it is asked to."""
     port = free_port()
     code = "import sys; from app.server import serve; serve(sys.argv[1], reviews=sys.argv[2], port=int(sys.argv[3]))"

@@ -1,0 +1,84 @@
+"""The page for volumes: slices, orientations and several files at once, in headless Chromium."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+if not CHROMIUM.exists():
+    pytest.skip("needs the Debian package chromium", allow_module_level=True)
+
+from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
+
+
+@pytest.fixture
+def page(volume_url: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.goto(volume_url)
+        page.wait_for_selector("#upload")
+        yield page
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def nifti(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 x 40 x 20 voxels to right, front and head, of 1 x 1 x 3 mm."""
+    path = tmp_path_factory.mktemp("nifti") / "head.nii.gz"
+    values = np.random.default_rng(0).normal(100, 20, (30, 40, 20)).astype(np.float32)
+    values[20:25, 25:30, 12:15] += 300
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 3.0, 1.0])), path)
+    return path
+
+
+def shown(page: Page) -> str:
+    return page.locator("#scan img").get_attribute("src") or ""
+
+
+def natural(page: Page) -> Any:
+    return page.locator("#scan img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
+
+
+def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> None:
+    slider = page.locator("#slice input[type=range]")
+    expect(slider).to_be_disabled()
+    page.set_input_files("#top input[type=file]", nifti)
+    expect(page.locator(".finding.positive, .finding.negative")).to_have_count(2, timeout=20_000)
+    expect(slider).to_have_attribute("max", "20")
+    expect(page.locator("#header")).to_contain_text("30 × 40 × 20 voxels")
+    assert natural(page) == [30, 40]
+    assert page.locator(".edge").all_inner_texts() == ["R", "L", "A", "P"]
+
+    before = shown(page)
+    number = 3 if slider.input_value() != "3" else 4
+    slider.fill(str(number))
+    expect(page.locator("#scan img")).not_to_have_attribute("src", before)
+    expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number}")
+
+    page.locator("#plane").get_by_text("Coronal").click()
+    expect(slider).to_have_attribute("max", "40")
+    assert natural(page) == [30, 60], "slices of 3 mm are shown three times as high"
+    assert page.locator(".edge").all_inner_texts() == ["R", "L", "H", "F"]
+    page.locator("#plane").get_by_text("Axial").click()
+    expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number}")
+
+    for name in ("#scan img", "#slice input[type=range]", "#plane", "#save", "#header", "#footer"):
+        box = page.locator(name).bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 768, name
+    tools, turn = page.locator("#tools").bounding_box(), page.locator("#plane").bounding_box()
+    assert tools and turn and tools["y"] + tools["height"] <= turn["y"], "one row of controls below the other"
+
+
+def test_several_files_that_are_no_series_are_refused(page: Page, nifti: Path, tmp_path: Path) -> None:
+    other = tmp_path / "notes.dcm"
+    other.write_bytes(b"Dear colleague, " * 50)
+    page.set_input_files("#top input[type=file]", [other, nifti])
+    expect(page.locator(".refusal")).to_contain_text("refused", timeout=20_000)
+    expect(page.locator("#save")).to_be_disabled()
