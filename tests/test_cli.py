@@ -192,7 +192,7 @@ def test_an_encoder_that_does_not_fit(dataset: Dataset, scans: Path, tmp_path: P
     other = medtl.ingest(scans, out=tmp_path / "small", size_px=32)
     run_folder = medtl.pretrain(other.folder, out=tmp_path / "run", settings=["steps=1", "batch_size=8"])
     line = refused(run("finetune", dataset.folder, "--encoder", run_folder, "--out", tmp_path / "out"))
-    assert "learned from scans of 32 px, this dataset keeps 40 px; ingest again with --size-px 32" in line
+    assert "learned from scans of 32 px, this dataset keeps scans of 40 px; ingest again with --size-px 32" in line
 
 
 def test_score_keeps_a_row_for_a_bad_file(bundle: Path, scans: Path, tmp_path: Path) -> None:

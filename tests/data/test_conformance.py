@@ -104,7 +104,9 @@ def test_stored_values_are_those_of_gdcm(files: list[Path]) -> None:
             continue
         buffer = text.encode("utf-8", errors="surrogateescape")
         ours = decode(dataset, path.name)[0]
-        spare = int(dataset.BitsAllocated) - int(dataset.BitsStored)  # GDCM leaves the sign where it stands (PS3.5 8.1.1)
+        spare = int(dataset.BitsAllocated) - int(
+            dataset.BitsStored
+        )  # GDCM leaves the sign where it stands (PS3.5 8.1.1)
         theirs = (np.frombuffer(buffer, kind) << spare) >> spare
         assert np.array_equal(ours.ravel(), theirs), path.name
         compared += 1

@@ -19,7 +19,7 @@ from medtl.data.shards import ShardWriter
 from medtl.errors import ConfigError, DatasetError, LabelError, MedtlError
 from tests.data.conftest import png_bytes
 
-KILLS = 20
+KILLS, FILES = 20, 1200
 
 
 def write_pngs(folder: Path, numbers: range, *, side: int = 60) -> Path:
@@ -44,29 +44,31 @@ def run(source: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def test_killed_at_twenty_moments_the_dataset_is_the_same_byte_for_byte(tmp_path: Path) -> None:
-    source = write_pngs(tmp_path / "in", range(1200), side=8)
+    source = write_pngs(tmp_path / "in", range(FILES), side=8)
     (source / "broken.png").write_bytes(png_bytes(0)[:40])
     whole = tmp_path / "whole" / "ds"
-    began = time.monotonic()
     assert run(source, whole).wait(timeout=120) == 0
-    took = time.monotonic() - began
-    out, rng, resumed = tmp_path / "cut" / "ds", np.random.default_rng(0), 0
+    out, rng, lines = tmp_path / "cut" / "ds", np.random.default_rng(0), 0
     journal = out.parent / ".ds.part" / staging.JOURNAL
-    before = 0
-    for _ in range(KILLS):
+
+    def written() -> int:
+        return journal.read_bytes().count(b"\n") if journal.is_file() else 0
+
+    for kill in range(KILLS):
         process = run(source, out)
-        time.sleep(float(rng.uniform(0.3, 1.0)) * took * 0.5)
+        wanted = lines + int(rng.integers(1, FILES // KILLS)) if kill else 0  # the first before it has begun
+        until = time.monotonic() + 60
+        while written() < wanted and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.001)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        lines = journal.read_bytes().count(b"\n") if journal.is_file() else 0
-        assert lines >= before, "a resumed ingest begins where the last one stopped"
-        resumed += 0 < before < lines
-        before = lines
+        assert written() >= lines, "a resumed ingest begins where the last one stopped"
+        lines = written()
         if out.exists():
             break
+    assert kill > KILLS // 2, "it was over before it could be killed often"
     if not out.exists():
         assert run(source, out).wait(timeout=120) == 0
-    assert resumed, "no kill fell between two finished files: choose other moments"
     assert files_of(out) == files_of(whole)
     assert sorted(path.name for path in out.parent.iterdir()) == ["ds"]
 
