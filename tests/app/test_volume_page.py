@@ -72,6 +72,9 @@ def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> No
     for name in ("#scan img", "#slice input[type=range]", "#plane", "#save", "#header", "#footer"):
         box = page.locator(name).bounding_box()
         assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 768, name
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 1366, name
+    track, right = slider.bounding_box(), page.locator("#right").bounding_box()
+    assert track and right and track["width"] > 200 and track["x"] + track["width"] < right["x"], "the slider is seen"
     tools, turn = page.locator("#tools").bounding_box(), page.locator("#plane").bounding_box()
     assert tools and turn and tools["y"] + tools["height"] <= turn["y"], "one row of controls below the other"
 
