@@ -29,6 +29,10 @@ class ScanError(MedtlError):
         self.path = str(path)
         self.message = message
 
+    def __reduce__(self) -> tuple[type["ScanError"], tuple[str, str, str]]:
+        """So that it can come back from another process."""
+        return type(self), (self.code, self.path, self.message)
+
 
 class FetchError(MedtlError):
     """A public data set that could not be loaded."""

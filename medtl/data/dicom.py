@@ -287,7 +287,7 @@ def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha2
 def is_hounsfield(dataset: Dataset) -> bool:
     """Whether modality values are Hounsfield units: of CT, rescaled, and no other unit is named (PS3.3 C.11.1.1.2)."""
     unit = str(dataset.get("RescaleType") or "HU").strip().upper()
-    return dataset.get("Modality") == "CT" and "RescaleSlope" in dataset and unit in ("HU", "US")
+    return dataset.get("Modality") == "CT" and "RescaleSlope" in dataset and unit == "HU"
 
 
 def _swap_big_endian_palette(dataset: Dataset) -> None:

@@ -1,27 +1,50 @@
-"""NIfTI to scans: volumes, and files with a single slice as images."""
+"""NIfTI to a scan: a single slice to an image, more to a volume."""
 
-import gzip
+import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medtl.data.geometry import Affine, upright, upright_extent
-from medtl.data.kinds import check_size, is_nifti, unzipped
+from medtl.data.geometry import Arrangement, arrangement
+from medtl.data.kinds import HEAD_BYTES, check_size, is_nifti, unzipped
 from medtl.data.scan import Header, Scan
 from medtl.data.values import spread
-from medtl.data.volume import volume_scan
+from medtl.data.volume_display import spread_volume
 from medtl.errors import ScanError
 
 _HEADER_BYTES = 544
 _LARGEST_EXTENSION_BYTES = 2**24
-_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_MM = {"meter": 1000.0, "micron": 0.001}
+"""Units of length in mm; where a header states none, it means mm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """What a header says: how the values are stored, and how they lie.
+
+    Args:
+        image_class: nibabel's, of the version.
+        shape: as stored, of up to seven axes.
+        grid: the three axes in space.
+        bytes_needed: from the start of the file to its last value.
+        arrangement: of the grid.
+        steps: how it was chosen, in words.
+    """
+
+    image_class: Any
+    shape: tuple[int, ...]
+    grid: tuple[int, int, int]
+    bytes_needed: int
+    arrangement: Arrangement
+    steps: tuple[str, ...]
 
 
 def read_nifti(data: bytes, *, name: str, sha256: str) -> Scan:
-    """Read a volume, turned to head, front and right by its affine; or one slice as radiologists look at it.
+    """Read one slice, shown as radiologists do (head or front up, the patient's right on the left), or a volume.
 
     NIfTI carries no unit and no window, so values are spread between percentiles.
 
@@ -29,46 +52,52 @@ def read_nifti(data: bytes, *, name: str, sha256: str) -> Scan:
         ScanError: `several_volumes`, `truncated`, `damaged`, `too_large` or `unsupported_format`.
     """
     zipped = data[:2] == b"\x1f\x8b"
-    header, image_class = _header(_start(data, name) if zipped else data[:_HEADER_BYTES], name)
-    shape = header.get_data_shape()
-    size = " x ".join(str(side) for side in shape)
-    count, item_bytes = int(np.prod(shape, dtype=object)), header.get_data_dtype().itemsize
-    check_size(name, count, what=f"{size} voxels")
-    content = unzipped(data, name=name, most=count * item_bytes + _LARGEST_EXTENSION_BYTES) if zipped else data
-    if len(content) < header.get_data_offset() + count * item_bytes:
-        raise ScanError("truncated", name, f"ends before its {size} voxels do; copy it again")
+    layout = _layout(_start(data, name) if zipped else data[:_HEADER_BYTES], name)
+    content = unzipped(data, name=name, most=layout.bytes_needed + _LARGEST_EXTENSION_BYTES) if zipped else data
+    if len(content) < layout.bytes_needed:
+        raise ScanError("truncated", name, f"ends before its {_by(layout.shape)} pixels do; copy it again")
+    flat = 1 in layout.grid
     try:
-        values = image_class.from_bytes(content).get_fdata(dtype=np.float32).reshape(_sides(header))
-        affine, step = _affine(header)
-        if min(values.shape) > 1:
-            return volume_scan(values, affine, name=name, sha256=sha256, header=Header(), steps=(step,))
-        return _slice(values, affine, step, name=name, sha256=sha256)
-    except ScanError:
-        raise
+        stored = layout.image_class.from_bytes(content).get_fdata(dtype=np.float64 if flat else np.float32)
+        grid = layout.arrangement.apply(stored.reshape(layout.grid))
+    except MemoryError:
+        raise ScanError("too_large", name, "needs more memory than there is") from None
     except Exception as problem:
         raise ScanError("damaged", name, f"cannot be decoded ({problem}); copy it again") from None
+    spacing_mm: tuple[float, ...] = layout.arrangement.spacing_mm
+    if flat:
+        through = grid.shape.index(1)  # the first of several: a row of pixels is not seen from the side
+        # Axes grow towards head, front and right; on screen they run down, and to the patient's left.
+        pixels, step = spread(np.squeeze(grid, through)[::-1, ::-1])
+        spacing_mm = tuple(mm for axis, mm in enumerate(spacing_mm) if axis != through)
+    else:
+        pixels, step = spread_volume(np.ascontiguousarray(grid))
+    return Scan(
+        pixels=pixels,
+        spacing_mm=spacing_mm,
+        header=Header(),
+        source=name,
+        sha256=sha256,
+        steps=(*layout.steps, step),
+    )
 
 
-def nifti_extent(path: Path, *, name: str) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Shape (D, H, W) and spacing in mm that a file's volume will have, from its header alone.
+def nifti_extent(path: Path, *, name: str) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """The sides (D, H, W) and the spacing in mm of a NIfTI file, from its header alone.
 
     Raises:
-        ScanError: as `read_nifti`.
+        ScanError: as `read_nifti`, as far as the header tells; `unreadable`.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_HEADER_BYTES)
-            if head[:2] == b"\x1f\x8b":
-                file.seek(0)
-                head = gzip.GzipFile(fileobj=file).read(_HEADER_BYTES)
-    except (OSError, EOFError, zlib.error) as problem:
-        raise ScanError("damaged", name, f"cannot be unpacked ({problem}); copy it again") from None
-    header, _ = _header(head, name)
-    return upright_extent(_sides(header), _affine(header)[0])
+            start = file.read(HEAD_BYTES)
+    except OSError as problem:
+        raise ScanError("unreadable", name, f"cannot be opened: {problem.strerror or problem}") from None
+    layout = _layout(_start(start, name) if start[:2] == b"\x1f\x8b" else start[:_HEADER_BYTES], name)
+    return layout.arrangement.shape(layout.grid), layout.arrangement.spacing_mm
 
 
-def _header(head: bytes, name: str) -> tuple[Any, Any]:
-    """The header, and nibabel's class for its kind of file."""
+def _layout(head: bytes, name: str) -> _Layout:
     import nibabel
 
     if not is_nifti(head):
@@ -76,55 +105,63 @@ def _header(head: bytes, name: str) -> tuple[Any, Any]:
     image_class = nibabel.Nifti1Image if head[344:348] == b"n+1\x00" else nibabel.Nifti2Image
     try:
         header = image_class.header_class(head[: 348 if image_class is nibabel.Nifti1Image else 540])
-        shape, kind = header.get_data_shape(), header.get_data_dtype()
-        header.get_xyzt_units(), header.get_zooms()
-        usable = bool(np.isfinite(_affine(header)[0]).all()) and abs(np.linalg.det(_affine(header)[0])) > 1e-9
+        shape, kind = tuple(int(side) for side in header.get_data_shape()), header.get_data_dtype()
+        offset = int(header.get_data_offset())
     except Exception as problem:  # nibabel has its own exception for each field
         raise ScanError("damaged", name, f"its header cannot be read ({problem}); copy it again") from None
-    size = " x ".join(str(side) for side in shape)
-    if len(shape) < 2 or min(shape) < 1:
-        raise ScanError("damaged", name, f"holds {size or 'no'} voxels; copy it again")
-    if any(side > 1 for side in shape[3:]):
-        raise ScanError("several_volumes", name, f"holds several volumes ({size}); save one of them as its own file")
-    if sum(side > 1 for side in shape) < 2:
-        raise ScanError("not_an_image", name, f"holds a line of {size} voxels")
     if kind.fields is not None or kind.kind == "c":
         raise ScanError("unsupported_format", name, "holds colour or complex values; save it as grey values")
-    if not usable:
-        raise ScanError("damaged", name, "its affine puts voxels nowhere; save it with a valid affine")
-    return header, image_class
-
-
-def _sides(header: Any) -> tuple[int, int, int]:
-    i, j, k = (*header.get_data_shape(), 1)[:3]
-    return int(i), int(j), int(k)
-
-
-def _affine(header: Any) -> tuple[Affine, str]:
-    """From voxels to mm, RAS: the sform, else the qform, else the voxel sizes alone."""
-    affine = np.array(header.get_best_affine(), np.float64)
-    affine[:3] *= _MM.get(header.get_xyzt_units()[0], 1.0)
-    if int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
-        return affine, "oriented by the affine"
-    return affine, "without orientation, taken as right, front, head"
-
-
-def _slice(values: npt.NDArray[np.float32], affine: Affine, step: str, *, name: str, sha256: str) -> Scan:
-    """One slice on the screen: head or front up, the patient's right on the left."""
-    turned, spacing, _ = upright(values, affine)
-    through = min(range(3), key=lambda axis: (turned.shape[axis], axis))
-    # Axes grow towards head, front and right; on screen they run down and to the patient's left.
-    shown = np.take(turned, 0, axis=through)[::-1, ::-1]
-    rows, columns = (spacing[axis] for axis in range(3) if axis != through)
-    pixels, said = spread(shown)
-    return Scan(
-        pixels=pixels,
-        spacing_mm=(rows, columns),
-        header=Header(),
-        source=name,
-        sha256=sha256,
-        steps=(step, said),
+    if not shape or min(shape) < 1:
+        raise ScanError("damaged", name, f"its header says {_by(shape) or 'no'} voxels; copy it again")
+    grid = _grid(shape, name)
+    check_size(name, math.prod(shape), what=f"{_by(shape)} pixels")
+    try:
+        steps_mm, how = _steps_mm(header, grid)
+        arranged = arrangement(steps_mm)
+    except Exception as problem:
+        raise ScanError("damaged", name, f"does not say how its voxels lie ({problem}); convert it again") from None
+    return _Layout(
+        image_class=image_class,
+        shape=shape,
+        grid=grid,
+        bytes_needed=offset + math.prod(shape) * kind.itemsize,
+        arrangement=arranged,
+        steps=(how, *arranged.notes),
     )
+
+
+def _grid(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    """The three axes in space; a slice may have been stored along any."""
+    rows, columns, depth = [*shape, 1, 1][:3]
+    volumes = math.prod(shape[3:])
+    if volumes > 1 and 1 not in (rows, columns, depth):
+        raise ScanError(
+            "several_volumes",
+            name,
+            f"holds {volumes} volumes of {_by(shape[:3])} voxels; save each as a file of its own",
+        )
+    if volumes > 1:
+        raise ScanError(
+            "several_volumes", name, f"holds {volumes} images of {_by(shape[:3])} pixels; save each by itself"
+        )
+    return rows, columns, depth
+
+
+def _steps_mm(header: Any, grid: tuple[int, int, int]) -> tuple[npt.NDArray[np.float64], str]:
+    """What a step along each axis means, in mm towards right, front and head, and who says so.
+
+    The sform counts before the qform; a file with neither is taken to lie straight in the patient.
+    """
+    try:
+        mm = _MM.get(header.get_xyzt_units()[0], 1.0)
+    except KeyError:  # a unit that the format does not know
+        mm = 1.0
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        zooms = [*(float(zoom) for zoom in header.get_zooms()), 1.0, 1.0][:3]
+        sides = [zoom * mm if side > 1 else zoom * mm or 1.0 for zoom, side in zip(zooms, grid, strict=True)]
+        return np.diag(sides), "taken as lying straight: the file states no orientation"
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    return affine[:3, :3] * mm, "oriented by the affine"
 
 
 def _start(data: bytes, name: str) -> bytes:
@@ -132,3 +169,7 @@ def _start(data: bytes, name: str) -> bytes:
         return zlib.decompressobj(wbits=31).decompress(data, _HEADER_BYTES)
     except zlib.error as problem:
         raise ScanError("damaged", name, f"cannot be unpacked ({problem}); copy it again") from None
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)
