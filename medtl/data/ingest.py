@@ -168,7 +168,7 @@ def _grid(units: Sequence[Unit], size_px: int | None, spacing_mm: float | None) 
 
 def _identity(plan: ReadPlan, files: Sequence[FoundFile], base: Dataset | None) -> dict[str, Any]:
     """What must be the same for an interrupted ingest to go on."""
-    names = hashlib.sha256("\n".join(f"{file.source}|{file.name}" for file in files).encode())
+    names = hashlib.sha256("\n".join(f"{file.source}|{file.name}|{file.version()}" for file in files).encode())
     return {
         "medtl": __version__,
         "spec": plan.spec.model_dump(mode="json"),
@@ -185,7 +185,7 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
     if base:
         path_of = dict(zip(base.manifest["sha256"], base.manifest["path"], strict=True))
     path_of |= {row["sha256"]: row["path"] for row in staging.taken}
-    todo = [unit for unit in _new(units, base) if _key(unit) not in staging.done]
+    todo = [unit for unit in _new(units, base, staging) if _key(unit) not in staging.done]
     if staging.done:
         say(f"going on: {len(staging.done):,} of {len(units):,} files were read by an earlier call")
     total = sum(count_of(unit.files[0].path, name=unit.name) if is_npz(unit.files[0]) else 1 for unit in todo)
@@ -217,13 +217,20 @@ def _key(unit: Unit) -> str:
     return f"{unit.source}|{unit.name}"
 
 
-def _new(units: Sequence[Unit], base: Dataset | None) -> list[Unit]:
-    """The units that a dataset does not hold yet, in this version."""
+def _new(units: Sequence[Unit], base: Dataset | None, staging: Staging) -> list[Unit]:
+    """The units that a dataset does not hold yet; one that it holds in another version is refused."""
     if base is None:
         return list(units)
     names = (path.partition("#")[0] for path in base.manifest["path"])
-    held = set(zip(base.manifest["source"], names, base.manifest["version"], strict=True))
-    return [unit for unit in units if (unit.source, unit.name, unit.version()) not in held]
+    held = dict(zip(zip(base.manifest["source"], names, strict=True), base.manifest["version"], strict=True))
+    changed = (
+        "has changed since it was ingested; the dataset keeps what it held. Ingest anew, without --add, to take it"
+    )
+    for unit in units:
+        if held.get((unit.source, unit.name), unit.version()) != unit.version() and _key(unit) not in staging.done:
+            staging.add_refused(reject_row(unit.files[0], "changed", changed))
+            staging.finish(_key(unit))
+    return [unit for unit in units if (unit.source, unit.name) not in held]
 
 
 def _with_earlier(refused: Sequence[Mapping[str, Any]], base: Dataset | None) -> list[Mapping[str, Any]]:

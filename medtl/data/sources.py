@@ -54,6 +54,14 @@ class FoundFile:
         """`root`, absolute, with links as the user named them."""
         return os.path.abspath(self.root)  # noqa: PTH100
 
+    def version(self) -> str:
+        """Changes when the file does: its size and time of change; empty where it cannot be asked."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ""
+        return f"{found.st_size}-{found.st_mtime_ns}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScanInFile:

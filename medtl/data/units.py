@@ -1,5 +1,6 @@
 """What is read as one: a file, or the files of a series."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,9 @@ class Unit:
         return next(file.path for file in self.files if file.name == self.name)
 
     def version(self) -> str:
-        """Changes when a file does: size and time of change."""
-        stats = [file.path.stat() for file in self.files]
-        return f"{sum(stat.st_size for stat in stats)}-{max(stat.st_mtime_ns for stat in stats)}"
+        """Changes when one of the files does."""
+        versions = [file.version() for file in self.files]
+        return versions[0] if len(versions) == 1 else hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

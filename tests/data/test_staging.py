@@ -155,8 +155,13 @@ def test_scans_are_added_in_place_and_nobody_moves(tmp_path: Path, capsys: pytes
     assert [second.labels().values[row, 0] for row in (0, 1, 40)] == [1, 1, 1], "the later label counts"
     rejects = pd.read_csv(out / "rejects.csv")
     assert rejects["path"].tolist() == ["9999.png"]
+    (source / "0005.png").write_bytes(png_bytes(777))
     third = medtl.ingest(source, out=out, add=True)
     assert files_of(out)["pixels-00000.npy"] == files_of(tmp_path / "whole")["pixels-00000.npy"] and len(third) == 50
+    rejects = pd.read_csv(out / "rejects.csv")
+    assert sorted(zip(rejects["path"], rejects["code"], strict=True)) == [
+        ("0005.png", "changed"), ("9999.png", "duplicate"),
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_added_is_said(tmp_path: Path) -> None:
