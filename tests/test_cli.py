@@ -288,3 +288,31 @@ def test_unknown_choices_list_what_there_is(bundle: Path, dataset: Dataset, tmp_
 def test_a_picture_in_colour_is_read(bundle: Path, tmp_path: Path) -> None:
     Image.new("RGB", (50, 30), (200, 10, 10)).save(tmp_path / "red.jpg")
     assert 0 <= medtl.load(bundle).predict(tmp_path / "red.jpg")["spot"].probability <= 1
+
+
+def test_the_check_of_a_split_is_a_table(dataset: Dataset) -> None:
+    done = run("split", "check", dataset.folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["scans", "patients", "studies"]
+    assert [line.split()[:3] for line in lines[2:5]] == [
+        ["train", "72", "36"], ["val", "24", "12"], ["test", "24", "12"]
+    ]  # fmt: skip
+    assert lines[5:] == [
+        f"{what} in two parts: 0" for what in ("patients", "studies", "identical files", "near-duplicates")
+    ]
+
+
+def test_ingest_says_what_was_read_listed_and_refused(scans: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("p00_0.png", "p01_0.png"):
+        shutil.copy(scans / "images" / name, source / name)
+    shutil.copy(source / "p00_0.png", source / "z.png")
+    (source / "cut.png").write_bytes((source / "p00_0.png").read_bytes()[:50])
+    done = run("ingest", source, "--out", tmp_path / "ds", "--size-px", 32)
+    assert done.returncode == 0
+    rows = [line.split()[:3] for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert rows == [["read", "2", "into"], ["listed", "1", "duplicate:"], ["refused", "1", "truncated:"]]
+    again = run("ingest", source, "--out", tmp_path / "ds", "--add")
+    assert again.returncode == 0 and "2 scans of 2 patients" in again.stderr
