@@ -15,55 +15,31 @@ import numpy.typing as npt
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels, pixel_array
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
+from pydicom.pixels import apply_color_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medtl.data.dicom_header import header_of, spacing_of
-from medtl.data.kinds import LARGEST_PIXELS, check_size
+from medtl.data.dicom_objects import PIXELS, check_object
+from medtl.data.dicom_pixels import broken, decode, decoded_frames, number_of_frames, settle_syntax
+from medtl.data.kinds import LARGEST_PIXELS
+from medtl.data.levels import levels_of
+from medtl.data.lut import table_of
 from medtl.data.quiet import quiet
 from medtl.data.scan import Scan
-from medtl.data.values import luminance
-from medtl.data.voi import display
+from medtl.data.values import Pixels, luminance
+from medtl.data.voi import display, first_number
 from medtl.errors import ScanError
+
+__all__ = ["decode", "modality_values", "of_frame", "parse", "read_dicom", "read_dicom_frames"]
 
 AIR_HU = np.float32(-1000)
 """What lies outside of the field of view of a CT becomes air."""
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # Where objects with functional groups keep what a plain image has at its top level (PS3.3 C.7.6.16).
 _MACROS = (
     "PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence", "PlanePositionSequence",
     "PlaneOrientationSequence",
 )  # fmt: skip
-_FASTEST = {
-    JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg", JPEG2000: "pylibjpeg",
-}  # fmt: skip
-_LARGE = {tag_for_keyword(key) for key in (*_PIXELS, "PerFrameFunctionalGroupsSequence")}
-# What a storage class is, by words in its name (PS3.6 A), where it is no image.
-_OBJECTS = {
-    "Media Storage Directory": ("dicomdir", "a DICOMDIR, the table of contents of a medium"),
-    "Key Object Selection": ("key_object", "a key object selection"),
-    "Presentation State": ("presentation_state", "a presentation state"),
-    "Encapsulated": ("document", "an encapsulated document"),
-    "Waveform": ("waveform", "a waveform"),
-    "Raw Data": ("raw_data", "raw data of a scanner"),
-    "Spectroscopy": ("spectroscopy", "spectroscopy"),
-    "Segmentation": ("segmentation", "a segmentation: masks, not a scan"),
-    "RT Dose": ("radiotherapy", "a dose distribution"),
-    "RT ": ("radiotherapy", "a radiotherapy object"),
-    " SR": ("report", "a structured report"),
-    "Radiation Dose": ("report", "a dose report"),
-    "Report": ("report", "a report"),
-}
+_LARGE = {tag_for_keyword(key) for key in (*PIXELS, "PerFrameFunctionalGroupsSequence")}
 
 
 def read_dicom(data: bytes, *, name: str, sha256: str) -> Scan:
@@ -89,18 +65,18 @@ def _frames(data: bytes, name: str, sha256: str, *, most: int | None = None) -> 
     with quiet("pydicom"):
         try:
             dataset = parse(data, name)
-            check_image(dataset, name)
-            frames = int(dataset.get("NumberOfFrames") or 1)
+            _check_image(dataset, name)
+            frames = number_of_frames(dataset)
             if most is not None and frames > most:
                 what = (
                     f"holds {frames} frames; single images are expected here. medtl ingest and score take every frame"
                 )
                 raise ScanError("several_frames", name, what)
-            step = _settle_syntax(dataset, name)
+            step = settle_syntax(dataset, name)
             if frames == 1:
                 yield _scan(dataset, decode(dataset, name)[0][0], step, name=name, sha256=sha256)
                 return
-            for index, raw in enumerate(iter_pixels(dataset, decoding_plugin=plugin_for(dataset))):
+            for index, raw in enumerate(decoded_frames(dataset, name)):
                 place = f"frame/{index}"
                 own = hashlib.sha256(f"{sha256}/{place}".encode()).hexdigest()
                 yield _scan(of_frame(dataset, index), raw, step, name=f"{name}#{place}", sha256=own)
@@ -157,101 +133,37 @@ def _check_deflated_size(data: bytes, name: str) -> None:
             raise ScanError("too_large", name, "unpacks to more than 1 GB; it may be damaged")
 
 
-def check_object(dataset: Dataset, name: str) -> None:
-    """Make sure that a DICOM object is an image.
+def _check_image(dataset: FileDataset, name: str) -> None:
+    """Make sure that an object is an image with pixels.
 
     Raises:
-        ScanError: a code of `kinds.LISTED`.
-    """
-    uid = str(dataset.get("SOPClassUID") or _meta(dataset).get("MediaStorageSOPClassUID", ""))
-    kind = UID(uid).name if uid else ""
-    if "RT Image" not in kind:
-        for words, (code, what) in _OBJECTS.items():
-            if words in f"{kind} ":
-                raise ScanError(code, name, f"is {what}; it is listed and left out")
-    if not any(key in dataset for key in (*_PIXELS, "Rows")) and "Image Storage" not in kind and len(dataset):
-        raise ScanError("no_pixels", name, f"is DICOM without an image ({kind or 'of no stated class'}); leave it out")
-
-
-def _meta(dataset: Dataset) -> Dataset:
-    return getattr(dataset, "file_meta", None) or Dataset()
-
-
-def check_image(dataset: FileDataset, name: str) -> None:
-    """Make sure that an object is an image with pixels that memory can hold.
-
-    Raises:
-        ScanError: a code of `kinds.LISTED`, `truncated`, `damaged` or `too_large`.
+        ScanError: a code of `kinds.LISTED`, or `truncated`.
     """
     check_object(dataset, name)
-    if not any(key in dataset for key in _PIXELS):
+    if not any(key in dataset for key in PIXELS):
         where = "before its pixels" if len(dataset) else "in its header"
         raise ScanError("truncated", name, f"is DICOM that ends {where}; copy it again")
-    for key in ("Rows", "Columns"):
-        if not dataset.get(key):
-            raise ScanError("damaged", name, f"is DICOM whose header does not say its {key}; export it again")
-    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
-    check_size(name, rows * columns * samples, what=f"{rows} x {columns} pixels")
-
-
-def plugin_for(dataset: FileDataset) -> str:
-    """The fastest decoder of a transfer syntax, by docs/results.md; empty where there is no choice to make."""
-    return _FASTEST.get(dataset.file_meta.get("TransferSyntaxUID"), "")
-
-
-def _settle_syntax(dataset: FileDataset, name: str) -> str:
-    """Make sure that the pixels can be decoded; say how."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None:  # without a file meta group only native encodings are possible
-        implicit, little = dataset.original_encoding
-        guessed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = guessed
-        return f"decoded as {guessed.name}, for want of a transfer syntax"
-    try:
-        if get_decoder(syntax).is_available:
-            return f"decoded {syntax.name}"
-    except NotImplementedError:
-        pass
-    raise ScanError(
-        "unsupported_syntax", name, f"is encoded as {syntax.name}, which medtl cannot decode; export it uncompressed"
-    )
-
-
-def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
-    """Stored values (F, H, W), or RGB or palette colour (F, H, W, 3), and how they were decoded.
-
-    Raises:
-        ScanError: `unsupported_syntax`, `truncated` or `damaged`.
-    """
-    step = _settle_syntax(dataset, name)
-    try:
-        raw = np.asarray(pixel_array(dataset, decoding_plugin=plugin_for(dataset)))
-    except MemoryError:
-        raise
-    except Exception as problem:  # each decoder has its own
-        said = broken(name, problem)
-        if said.code == "truncated":
-            raise ScanError("truncated", name, "its pixel data are too short; copy it again") from None
-        raise said from None
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    return raw if frames > 1 else raw[None], step
 
 
 def modality_values(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
-    """Stored values through the modality LUT or the rescale of a header (PS3.3 C.11.1), and the steps in words."""
-    values = np.asarray(apply_modality_lut(raw, dataset))
-    if "ModalityLUTSequence" in dataset:
-        return values, ["modality LUT"]
-    if "RescaleSlope" in dataset:
-        slope, intercept = float(dataset.RescaleSlope), float(dataset.get("RescaleIntercept") or 0)
-        return values, [f"rescaled: {slope:g} x value {intercept:+g}"]
-    return values, []
+    """Stored values through the modality LUT or the rescale of a header (PS3.3 C.11.1), and the steps in words.
+
+    Raises:
+        ValueError: a modality LUT that is damaged.
+    """
+    if dataset.get("ModalityLUTSequence"):
+        little = dataset.original_encoding[1] is not False
+        table = table_of(dataset.ModalityLUTSequence[0], signed=raw.dtype.kind == "i", little=little)
+        return table(raw), ["modality LUT"]
+    slope, intercept = first_number(dataset, "RescaleSlope"), first_number(dataset, "RescaleIntercept") or 0.0
+    if not slope:  # missing, empty, or 0, which would make all values one
+        return raw, []
+    return raw.astype(np.float64) * slope + intercept, [f"rescaled: {slope:g} x value {intercept:+g}"]
 
 
 def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha256: str) -> Scan:
     steps, hu = [step], None
-    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
-    if photometric == "PALETTE COLOR":
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         _swap_big_endian_palette(dataset)
         raw = apply_color_lut(raw, dataset)
         pixels = luminance(raw) / np.float32(np.iinfo(raw.dtype).max)
@@ -260,21 +172,10 @@ def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha2
         pixels = luminance(raw) / np.float32(2 ** int(dataset.BitsStored) - 1)
         steps.append("colour to luminance")
     else:
-        values, rescaled = modality_values(dataset, raw)
-        steps += rescaled
-        inside = inside_of(dataset, raw)
-        if is_hounsfield(dataset):
-            hu = np.where(inside, values, AIR_HU).clip(AIR_HU).astype(np.float32)
-        pixels, step = display(dataset, values, inside)
-        steps.append(step)
-        if photometric == "MONOCHROME1":
-            pixels = np.float32(1) - pixels
-            steps.append("inverted (MONOCHROME1)")
-        if not inside.all():
-            pixels = np.where(inside, pixels, np.float32(0))
-            steps.append("padding made black")
+        pixels, hu, said = _grey(dataset, raw)
+        steps += said
     return Scan(
-        pixels=np.clip(pixels, 0, 1).astype(np.float32),
+        pixels=np.clip(pixels, 0, 1, out=pixels),
         spacing_mm=spacing_of(dataset),
         hu=hu,
         header=header_of(dataset),
@@ -284,10 +185,48 @@ def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha2
     )
 
 
+def _grey(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[Pixels, Pixels | None, list[str]]:
+    """Display values and, for CT, Hounsfield units of stored values (H, W), and the steps in words."""
+    levels = levels_of(raw)
+    values, steps = modality_values(dataset, levels.stored)
+    inside = _inside_of(dataset, levels.stored) & np.isfinite(values)
+    if not (levels.counts[inside] > 0).any():  # nothing but padding: an image that happens to have one value
+        inside = np.isfinite(values)
+    counts = np.where(inside, levels.counts, 0)
+    hu = np.where(inside, values, AIR_HU).clip(AIR_HU).astype(np.float32) if is_hounsfield(dataset) else None
+    pixels, step = display(dataset, values, counts)
+    steps.append(step)
+    if inverted := _inverted(dataset):
+        pixels = np.float32(1) - pixels
+        steps.append(inverted)
+    if (counts < levels.counts).any():
+        pixels = np.where(inside, pixels, np.float32(0))
+        steps.append("padding made black")
+    return levels.image(pixels), None if hu is None else levels.image(hu), steps
+
+
+def _inverted(dataset: Dataset) -> str:
+    """Why the smallest value is white, in words; empty where it is black.
+
+    Presentation LUT Shape decides where it is stated, as it does for dcmtk and dcm4che: the standard (PS3.3 C.8.11.3)
+    allows INVERSE with MONOCHROME1 only and IDENTITY with MONOCHROME2 only, but files differ.
+    """
+    photometric = str(dataset.get("PhotometricInterpretation") or "").strip()
+    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    if shape == "INVERSE" and photometric != "MONOCHROME1":
+        return "inverted (presentation LUT shape INVERSE)"
+    if photometric == "MONOCHROME1" and shape != "IDENTITY":
+        return "inverted (MONOCHROME1)"
+    return ""
+
+
 def is_hounsfield(dataset: Dataset) -> bool:
-    """Whether modality values are Hounsfield units: of CT, rescaled, and no other unit is named (PS3.3 C.11.1.1.2)."""
-    unit = str(dataset.get("RescaleType") or "HU").strip().upper()
-    return dataset.get("Modality") == "CT" and "RescaleSlope" in dataset and unit == "HU"
+    """Whether modality values are Hounsfield units: CT, rescaled, of no other type (PS3.3 C.11.1.1.2), no localizer."""
+    table = next(iter(dataset.get("ModalityLUTSequence") or ()), None)
+    unit = dataset.get("RescaleType") if table is None else table.get("ModalityLUTType")
+    rescaled = table is not None or bool(first_number(dataset, "RescaleSlope"))
+    localizer = "LOCALIZER" in str(dataset.get("ImageType") or "").upper()
+    return dataset.get("Modality") == "CT" and rescaled and str(unit or "HU").strip().upper() == "HU" and not localizer
 
 
 def _swap_big_endian_palette(dataset: Dataset) -> None:
@@ -300,24 +239,13 @@ def _swap_big_endian_palette(dataset: Dataset) -> None:
             setattr(dataset, key, np.frombuffer(data, ">u2").astype("<u2").tobytes())
 
 
-def inside_of(dataset: Dataset, raw: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _inside_of(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which stored values are image, not padding (PS3.3 C.7.5.1.1.2)."""
-    everywhere = np.ones(raw.shape, np.bool_)
     padding = dataset.get("PixelPaddingValue")
     limit = dataset.get("PixelPaddingRangeLimit", padding)
     if not isinstance(padding, int) or not isinstance(limit, int):
-        return everywhere
-    if raw.dtype.kind == "u":  # a writer that took the signed type for an unsigned image
+        return np.ones(stored.shape, np.bool_)
+    if stored.dtype.kind == "u":  # a writer that took the signed type for an unsigned image
         padding, limit = (value % 2 ** int(dataset.BitsAllocated) for value in (padding, limit))
     low, high = sorted((padding, limit))
-    inside = (raw < low) | (raw > high)
-    return inside if inside.any() else everywhere
-
-
-def broken(name: str, problem: Exception) -> ScanError:
-    """What a decoder or parser raised on a damaged file, as one kind of error."""
-    said = " ".join(str(problem).split())[:200] or type(problem).__name__
-    short = ("less than expected", "end of file", "end of the file", "no more data", "missing at least", "too short")
-    if isinstance(problem, EOFError) or any(words in said.lower() for words in short):
-        return ScanError("truncated", name, f"is DICOM that ends too early ({said}); copy it again")
-    return ScanError("damaged", name, f"is DICOM that cannot be decoded ({said}); copy or export it again")
+    return np.asarray((stored < low) | (stored > high))

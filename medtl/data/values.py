@@ -16,27 +16,54 @@ def luminance(colour: npt.NDArray[Any]) -> Pixels:
     return np.asarray(colour[..., :3] @ LUMINANCE, np.float32)
 
 
-def spread(values: npt.NDArray[Any], *, known: npt.NDArray[np.bool_] | None = None) -> tuple[Pixels, str]:
+def spread(
+    values: npt.NDArray[Any],
+    *,
+    known: npt.NDArray[np.bool_] | None = None,
+    counts: npt.NDArray[np.intp] | None = None,
+) -> tuple[Pixels, str]:
     """Scale the range between two percentiles to 0..1, and say so.
 
     Args:
         values: (H, W) of any real type.
         known: (H, W) which values count, all finite ones by default.
+        counts: (H, W) how often each value counts, instead of `known`.
 
     Returns:
         (H, W) float32 in 0..1, and the step in words. A constant image becomes black.
     """
-    counted = np.isfinite(values) if known is None else known & np.isfinite(values)
+    counted = np.isfinite(values)
+    if counts is not None:
+        counted &= counts > 0
+    elif known is not None:
+        counted &= known
     if not counted.any():
         return np.zeros(values.shape, np.float32), "no valid value: black"
-    low, high = (float(v) for v in np.percentile(values[counted], PERCENTILES))
+    among = values[counted]
+    low, high = _percentiles(among, None if counts is None else counts[counted])
     if high <= low:  # nearly all pixels equal
-        low, high = float(values[counted].min()), float(values[counted].max())
+        low, high = float(among.min()), float(among.max())
     step = f"percentiles {PERCENTILES[0]} to {PERCENTILES[1]} ({low:g} to {high:g}) to black and white"
     if high <= low:
         return np.zeros(values.shape, np.float32), "a single value: black"
     scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
     return np.nan_to_num(scaled, nan=0.0).astype(np.float32), step
+
+
+def _percentiles(values: npt.NDArray[Any], counts: npt.NDArray[np.intp] | None) -> tuple[float, float]:
+    """Of (N,) values, each repeated as often as its count says, as numpy interpolates them."""
+    if counts is None or int(counts.max()) == 1:
+        low, high = np.percentile(values, PERCENTILES)
+        return float(low), float(high)
+    order = np.argsort(values)
+    ends = np.cumsum(counts[order])  # of each value's copies among all pixels in order
+    places = (int(ends[-1]) - 1) * np.asarray(PERCENTILES) / 100
+    below, above = (
+        values[order[np.searchsorted(ends, place, side="right")]].astype(np.float64)
+        for place in (np.floor(places), np.ceil(places))
+    )
+    low, high = below + (above - below) * (places - np.floor(places))
+    return float(low), float(high)
 
 
 def full_range(values: npt.NDArray[Any]) -> tuple[Pixels, str]:

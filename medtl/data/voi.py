@@ -6,56 +6,77 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_voi
 
+from medtl.data.lut import Table, table_of
 from medtl.data.values import Pixels, spread
-from medtl.data.windows import FULL_HU, windowed
+from medtl.data.windows import FULL_HU, FUNCTIONS, windowed
 
 
-def display(dataset: Dataset, values: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> tuple[Pixels, str]:
-    """Modality values (H, W) to 0..1, and how, in words.
+def display(dataset: Dataset, values: npt.NDArray[Any], counts: npt.NDArray[np.intp]) -> tuple[Pixels, str]:
+    """Modality values (N,) to 0..1, and how, in words.
 
     A VOI LUT of the header counts first, then its first window, then a choice by modality: Hounsfield units have a
     fixed range, other values are spread between percentiles of what is no padding.
+
+    Args:
+        dataset: the header.
+        values: after the modality LUT.
+        counts: how many pixels have each; 0 for padding.
     """
-    table = dataset.get("VOILUTSequence")
-    if table and np.array_equal(values, np.rint(values)):
-        entries = np.asarray(apply_voi(np.rint(values).astype(np.int64), dataset))
-        # Some writers state 16 bits for tables of fewer; the largest entry is white then.
-        top = max(int(np.max(_entries(table[0]))), 1)
-        bits = int(table[0].LUTDescriptor[2])
-        white = 2**bits - 1 if top >= 2 ** (bits - 1) else 2 ** top.bit_length() - 1
-        return np.clip(entries / white, 0, 1).astype(np.float32), "VOI LUT"
-    centre, width = _first(dataset, "WindowCenter"), _first(dataset, "WindowWidth")
-    # LINEAR counts in whole steps, which real-valued pixels do not have.
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper() if "PixelData" in dataset else "LINEAR_EXACT"
-    aside = ""
+    aside, seen = "", counts > 0
+    if dataset.get("VOILUTSequence"):
+        if (table := _table(dataset)) is None:
+            aside = "VOI LUT of the header is damaged; "
+        else:
+            pixels = (np.minimum(table(values), table.white) / table.white).astype(np.float32)
+            if _shows(pixels[seen], values[seen]):
+                return pixels, "VOI LUT"
+            aside = "VOI LUT of the header shows nothing; "
+    centre, width = first_number(dataset, "WindowCenter"), first_number(dataset, "WindowWidth")
     if centre is not None and width is not None:
+        function = _function(dataset)
         if width > 0 and (width >= 1 or function != "LINEAR"):
             pixels = windowed(values, centre=centre, width=width, function=function)
-            if np.ptp(pixels[inside]) > 0 or np.ptp(values[inside]) == 0:
-                return pixels, f"window {centre:g}/{width:g}{'' if function == 'LINEAR' else ' ' + function}"
-        aside = f"window {centre:g}/{width:g} of the header shows nothing; "
+            if _shows(pixels[seen], values[seen]):
+                return pixels, f"{aside}window {centre:g}/{width:g}{'' if function == 'LINEAR' else ' ' + function}"
+        aside += f"window {centre:g}/{width:g} of the header shows nothing; "
     if dataset.get("Modality") == "CT":
         low, high = FULL_HU
         scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
         return scaled.astype(np.float32), f"{aside}{low:g} to {high:g} HU"
-    pixels, step = spread(values, known=inside)
+    pixels, step = spread(values, counts=counts)
     return pixels, aside + step
 
 
-def _first(dataset: Dataset, key: str) -> float | None:
-    """The first of what may be several values."""
-    value = dataset.get(key)
-    if isinstance(value, MultiValue):
-        value = value[0] if len(value) else None
+def first_number(dataset: Dataset, key: str) -> float | None:
+    """The first of what may be several values; None where there is none, or no finite number."""
     try:
+        value = dataset.get(key)
+        if isinstance(value, MultiValue):
+            value = value[0] if len(value) else None
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if np.isfinite(number) else None
 
 
-def _entries(table: Dataset) -> npt.NDArray[Any]:
-    data = table.LUTData
-    return np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data)
+def _function(dataset: Dataset) -> str:
+    """LINEAR is the default, and counts in whole steps, which real-valued pixels do not have."""
+    stated = str(dataset.get("VOILUTFunction") or "").strip().upper()
+    if stated in FUNCTIONS and stated != "LINEAR":
+        return stated
+    return "LINEAR" if "PixelData" in dataset else "LINEAR_EXACT"
+
+
+def _table(dataset: Dataset) -> Table | None:
+    rescaled_below_zero = min(first_number(dataset, key) or 0 for key in ("RescaleIntercept", "RescaleSlope")) < 0
+    signed = dataset.get("PixelRepresentation") == 1 or rescaled_below_zero
+    try:
+        return table_of(dataset.VOILUTSequence[0], signed=signed, little=dataset.original_encoding[1] is not False)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _shows(pixels: Pixels, values: npt.NDArray[Any]) -> bool:
+    """Whether different values are still told apart."""
+    return pixels.size > 0 and bool(np.ptp(pixels) > 0 or np.ptp(values) == 0)

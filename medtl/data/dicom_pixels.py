@@ -1,0 +1,179 @@
+"""DICOM pixel data: stored values, decoded by the fastest correct decoder of each transfer syntax."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import FileDataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import get_decoder, iter_pixels, pixel_array
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from medtl.data.codestream import codestream_size
+from medtl.data.jpeg12 import PLUGIN, add_to_pydicom
+from medtl.data.kinds import check_size
+from medtl.errors import ScanError
+
+# Measured in docs/results.md; the others have one decoder each.
+_FASTEST = {
+    JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg", JPEG2000: "pylibjpeg",
+}  # fmt: skip
+add_to_pydicom()
+
+
+def settle_syntax(dataset: FileDataset, name: str) -> str:
+    """Make sure that the pixels can be decoded and are no larger than memory; say how they are decoded.
+
+    Raises:
+        ScanError: `unsupported_syntax`, `damaged` or `too_large`.
+    """
+    for key in ("Rows", "Columns"):
+        if not dataset.get(key):
+            raise ScanError("damaged", name, f"is DICOM whose header does not say its {key}; export it again")
+    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
+    check_size(name, rows * columns * samples, what=f"{rows} x {columns} pixels")
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None:  # without a file meta group only native encodings are possible
+        implicit, little = dataset.original_encoding
+        guessed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = guessed
+        return f"decoded as {guessed.name}, for want of a transfer syntax"
+    try:
+        if get_decoder(syntax).is_available:
+            return f"decoded {syntax.name}"
+    except NotImplementedError:
+        pass
+    raise ScanError(
+        "unsupported_syntax", name, f"is encoded as {syntax.name}, which medtl cannot decode; export it uncompressed"
+    )
+
+
+def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
+    """Stored values (F, H, W), or RGB or palette colour (F, H, W, 3), and how they were decoded.
+
+    Raises:
+        ScanError: `unsupported_syntax`, `too_large`, `truncated` or `damaged`.
+    """
+    step = settle_syntax(dataset, name)
+    frames, rows, columns = number_of_frames(dataset), int(dataset.Rows), int(dataset.Columns)
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    check_size(name, frames * rows * columns * samples, what=f"{frames} frames of {rows} x {columns} pixels")
+    for _ in _checked_streams(dataset, name):
+        pass
+    try:
+        whole, shift = _from_the_top(dataset)
+        raw = np.asarray(pixel_array(whole, decoding_plugin=_plugin_for(dataset)))
+    except MemoryError:
+        raise
+    except Exception as problem:  # each decoder has its own
+        raise broken_pixels(name, problem) from None
+    raw = raw >> shift if shift else raw
+    return raw if frames > 1 else raw[None], step
+
+
+def decoded_frames(dataset: FileDataset, name: str) -> Iterator[npt.NDArray[Any]]:
+    """The same, (H, W) or (H, W, 3), one frame in memory at a time; `settle_syntax` comes first.
+
+    Raises:
+        ScanError: `truncated` or `damaged`.
+    """
+    streams = _checked_streams(dataset, name)
+    whole, shift = _from_the_top(dataset)
+    frames = iter_pixels(whole, decoding_plugin=_plugin_for(dataset))
+    for _ in range(number_of_frames(dataset)):
+        try:
+            next(streams, None)
+            raw = np.asarray(next(frames))
+        except (ScanError, MemoryError):
+            raise
+        except StopIteration:
+            raise ScanError("truncated", name, "holds fewer frames than its header says; copy it again") from None
+        except Exception as problem:
+            raise broken_pixels(name, problem) from None
+        yield raw >> shift if shift else raw
+
+
+def number_of_frames(dataset: FileDataset) -> int:
+    """NumberOfFrames, 1 where a plain image does not say."""
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def broken(name: str, problem: Exception) -> ScanError:
+    """What a decoder or parser raised on a damaged file, as one kind of error."""
+    said = " ".join(str(problem).split())[:200] or type(problem).__name__
+    if _is_short(problem):
+        return ScanError("truncated", name, f"is DICOM that ends too early ({said}); copy it again")
+    return ScanError("damaged", name, f"is DICOM that cannot be decoded ({said}); copy or export it again")
+
+
+def broken_pixels(name: str, problem: Exception) -> ScanError:
+    """The same, where only the pixels can be meant."""
+    if _is_short(problem):
+        return ScanError("truncated", name, "its pixel data are too short; copy it again")
+    return broken(name, problem)
+
+
+def _is_short(problem: Exception) -> bool:
+    said = str(problem).lower()
+    short = ("less than expected", "end of file", "end of the file", "no more data", "missing at least", "too short")
+    return isinstance(problem, EOFError) or any(words in said for words in short)
+
+
+def _plugin_for(dataset: FileDataset) -> str:
+    """The fastest decoder of a transfer syntax; empty where there is no choice to make."""
+    syntax: UID = dataset.file_meta.TransferSyntaxUID
+    if syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8:
+        return PLUGIN
+    return _FASTEST.get(syntax, "")
+
+
+def _checked_streams(dataset: FileDataset, name: str) -> Iterator[None]:
+    """Look at each compressed frame before it is decoded: it must be of the size that the header says.
+
+    Decoders reserve memory for what the frame says of itself, which may be a thousand times as much.
+    """
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in dataset:
+        return
+    expected = (int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1))
+    for stream in generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)):
+        size = codestream_size(stream)
+        if size is not None and size != expected:
+            rows, columns, samples = size
+            raise ScanError(
+                "damaged", name, f"holds a compressed image of {rows} x {columns} pixels with {samples} samples, its "
+                f"header says {expected[0]} x {expected[1]} with {expected[2]}; export it again"
+            )  # fmt: skip
+        yield
+
+
+def _from_the_top(dataset: FileDataset) -> tuple[FileDataset, int]:
+    """A header that lets pydicom keep all bits up to the highest one used, and by how much values are then too high.
+
+    Native values need not start at the lowest bit (PS3.5 8.1.1), which pydicom takes for granted.
+    """
+    stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
+    syntax: UID = dataset.file_meta.TransferSyntaxUID
+    shift = high + 1 - stored
+    if (
+        shift <= 0
+        or stored < 1
+        or high >= int(dataset.BitsAllocated)
+        or (syntax.is_encapsulated and syntax != RLELossless)
+    ):
+        return dataset, 0
+    whole = copy.copy(dataset)
+    whole.BitsStored = high + 1
+    return whole, shift

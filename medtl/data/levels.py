@@ -1,0 +1,41 @@
+"""The values that pixels can have: what is done to each pixel of an image is done once to each value."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """The values of an image.
+
+    Args:
+        stored: (N,) the values.
+        counts: (N,) how many pixels have each; may be 0.
+        index: (H, W) which value each pixel has, or None where each pixel is a value of its own, row by row.
+        shape: of the image.
+    """
+
+    stored: npt.NDArray[Any]
+    counts: npt.NDArray[np.intp]
+    index: npt.NDArray[np.intp] | None
+    shape: tuple[int, ...]
+
+    def image(self, mapped: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What was made of each value, (N,), as an image (H, W)."""
+        return mapped.reshape(self.shape) if self.index is None else mapped.take(self.index)
+
+
+def levels_of(raw: npt.NDArray[Any]) -> Levels:
+    """The values of an image (H, W): all that its type can hold, unless that is more than it has pixels."""
+    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
+    bits = 8 * raw.dtype.itemsize
+    if raw.dtype.kind not in "iu" or bits > 16 or raw.size < 2**bits:
+        return Levels(stored=raw.ravel(), counts=np.ones(raw.size, np.intp), index=None, shape=raw.shape)
+    unsigned = np.dtype(f"u{raw.dtype.itemsize}")
+    stored = np.arange(2**bits).astype(unsigned).view(raw.dtype)  # a value stands where its bits say
+    index = np.ascontiguousarray(raw).view(unsigned).astype(np.intp)
+    counts = np.bincount(index.ravel(), minlength=2**bits)
+    return Levels(stored=stored, counts=counts, index=index, shape=raw.shape)
