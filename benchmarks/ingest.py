@@ -94,7 +94,7 @@ def _decoder_share(files: list[Path]) -> float:
     total = stats.total_tt  # type: ignore[attr-defined]
     inside = 0.0
     for (file, _, function), (_, _, _, cumulative, _) in stats.stats.items():  # type: ignore[attr-defined]
-        if (file.endswith("medtl/data/dicom.py") and function == "decode") or (
+        if (file.endswith("medtl/data/dicom_pixels.py") and function == "decode") or (
             file.endswith("PIL/ImageFile.py") and function == "load"
         ):
             inside += cumulative
