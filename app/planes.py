@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.scan import Scan
+
 Pixels = npt.NDArray[np.float32]
 
 
@@ -42,6 +44,19 @@ def cut_spacing(spacing_mm: tuple[float, ...] | None, plane: str) -> tuple[float
     if spacing_mm is None:
         return None
     rows, columns = (mm for axis, mm in enumerate(spacing_mm) if axis != PLANES[plane].axis)
+    return rows, columns
+
+
+def seen(whole: Pixels, plane: str, at: list[int]) -> Pixels:
+    """What is on the screen: an image (H, W) as it is, of a volume (D, H, W) the slice through the voxel `at`."""
+    return whole if whole.ndim == 2 else cut(whole, plane, at[PLANES[plane].axis])
+
+
+def seen_spacing(scan: Scan, plane: str) -> tuple[float, float] | None:
+    """Row and column spacing of what is on the screen; None where the file does not say."""
+    if scan.spacing_mm is None or scan.dims == 3:
+        return cut_spacing(scan.spacing_mm, plane)
+    rows, columns = scan.spacing_mm
     return rows, columns
 
 

@@ -14,7 +14,7 @@ import gradio as gr
 
 from app import panels
 from app.case import Case, take
-from app.planes import PLANES, cut, cut_spacing, hottest
+from app.planes import PLANES, hottest, seen, seen_spacing
 from app.render import WINDOWS, displayed, heat_png, scan_png, windows_of
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
@@ -136,9 +136,10 @@ class Page:
             **ONE_AT_A_TIME,
             **QUIET,
         )
+        shown = [self.case, self.finding, self.window, self.invert, self.plane]
         self.finding.input(
             self.explain,
-            [self.case, self.finding, self.window, self.invert, self.plane],
+            shown,
             [self.scan, self.heat, self.caption, self.slice],
             trigger_mode="always_last",
             **ONE_AT_A_TIME,
@@ -153,7 +154,6 @@ class Page:
                 **ONE_AT_A_TIME,
                 **QUIET,
             )
-        shown = [self.case, self.finding, self.window, self.invert, self.plane]
         self.plane.input(
             self.turn,
             shown,
@@ -289,27 +289,20 @@ class Page:
 
     def _picture(self, scan: Scan, at: list[int], window: str, invert: bool, plane: str) -> str:
         """An image, or the slice of a volume through the voxel `at`."""
+        pixels = displayed(scan, window, lambda whole: seen(whole, plane, at))
+        png = scan_png(pixels, invert=invert, spacing_mm=seen_spacing(scan, plane))
         if scan.dims == 2:
-            rows, columns = scan.spacing_mm or (1.0, 1.0)
-            png = scan_png(displayed(scan, window, lambda whole: whole), invert=invert, spacing_mm=(rows, columns))
             return panels.layer(png, kind="scan", alt="The scan")
-        index = at[PLANES[plane].axis]
-        pixels = displayed(scan, window, lambda whole: cut(whole, plane, index))
-        png = scan_png(pixels, invert=invert, spacing_mm=cut_spacing(scan.spacing_mm, plane))
-        return panels.layer(png, kind="scan", alt=f"{plane} slice {index + 1}") + panels.edges(PLANES[plane].edges)
+        said = f"{plane} slice {at[PLANES[plane].axis] + 1}"
+        return panels.layer(png, kind="scan", alt=said) + panels.edges(PLANES[plane].edges)
 
     def _heat(self, case: Case, finding: str, plane: str) -> tuple[str, str]:
         """The heatmap over what is shown, and the line below."""
-        heat, plain, scan = case.heat(self.detector, finding), finding.replace("_", " "), case.prediction.scan
+        heat, plain = case.heat(self.detector, finding), finding.replace("_", " ")
         if not heat.any():
             return "", panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")
         said = f"Grad-CAM: brighter is where the detector looked for {plain}. It does not outline a lesion."
-        if scan.dims == 3:
-            spacing = cut_spacing(scan.spacing_mm, plane)
-            png = heat_png(cut(heat, plane, case.at[PLANES[plane].axis]), spacing_mm=spacing)
-        else:
-            rows, columns = scan.spacing_mm or (1.0, 1.0)
-            png = heat_png(heat, spacing_mm=(rows, columns))
+        png = heat_png(seen(heat, plane, case.at), spacing_mm=seen_spacing(case.prediction.scan, plane))
         return panels.layer(png, kind="heat", alt=f"Heatmap for {plain}"), panels.caption(said)
 
     def keep(self, case: Case | None, token: str, note: str, reader: str, *choices: str | None) -> str:

@@ -18,6 +18,8 @@ from typing import Any
 from medtl.errors import MedtlError
 
 FORMAT = 1
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Of an OSError: no space left on the disk, or none that this user may have."""
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
 
 
@@ -95,14 +97,19 @@ def atomic_folder(path: Path, *, marker: str) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _sync(temporary, *temporary.rglob("*"))
-        if path.exists():
-            _exchange(temporary, path)  # the old one now has the temporary name
-        else:
-            temporary.rename(path)
-        _sync(path.parent)
+        _publish(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(folder: Path, path: Path) -> None:
+    """Bring a finished folder to the disk and to its name; what had the name before now has the folder's."""
+    _sync(folder, *folder.rglob("*"))
+    if path.exists():
+        _exchange(folder, path)
+    else:
+        folder.rename(path)
+    _sync(path.parent)
 
 
 @contextmanager
@@ -125,13 +132,8 @@ def resumable_folder(path: Path, *, marker: str) -> Iterator[Path]:
             raise MedtlError(f"{path}: another medtl is writing it; wait until that is done") from None
         yield work
         lock.unlink()
-        _sync(work, *work.rglob("*"))
-        if path.exists():
-            _exchange(work, path)  # the old one now has the name of the work
-            shutil.rmtree(work, ignore_errors=True)
-        else:
-            work.rename(path)
-        _sync(path.parent)
+        _publish(work, path)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def check_replaceable(path: Path, *, marker: str) -> None:

@@ -3,6 +3,8 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medtl.data.dicom_header import text_of
+
 # Screens, cameras and machines that write the patient's name into the picture, by Modality (PS3.3 C.7.3.1.1.1).
 _MODALITIES = {"US", "IVUS", "SC", "XC", "OT", "ES", "GM", "OP", "DOC", "HC", "BDUS"}
 _CLASSES = ("Secondary Capture", "Ultrasound", "VL ", "Video ", "Photographic")
@@ -16,7 +18,7 @@ def burned_in(dataset: Dataset) -> tuple[str, str]:
     """
     if _overlay_in_pixels(dataset):
         return "likely", "an overlay lies in unused bits of the pixels"
-    said = _text(dataset, "BurnedInAnnotation")
+    said = text_of(dataset, "BurnedInAnnotation")
     if said in ("YES", "NO"):
         return said.lower(), f"the header says {said}"
     suspicion = _suspicion(dataset)
@@ -24,14 +26,14 @@ def burned_in(dataset: Dataset) -> tuple[str, str]:
 
 
 def _suspicion(dataset: Dataset) -> str:
-    modality, kind = _text(dataset, "Modality"), str(UID(_text(dataset, "SOPClassUID")).name)
+    modality, kind = text_of(dataset, "Modality"), str(UID(text_of(dataset, "SOPClassUID")).name)
     if modality in _MODALITIES:
         return f"modality {modality}"
     if any(word in kind for word in _CLASSES):
         return kind
-    if _text(dataset, "ConversionType"):
+    if text_of(dataset, "ConversionType"):
         return "scanned, or taken from a screen (ConversionType)"
-    return "a picture of a screen (ImageType)" if "SCREEN" in _text(dataset, "ImageType") else ""
+    return "a picture of a screen (ImageType)" if "SCREEN" in text_of(dataset, "ImageType") else ""
 
 
 def _overlay_in_pixels(dataset: Dataset) -> bool:
@@ -41,7 +43,3 @@ def _overlay_in_pixels(dataset: Dataset) -> bool:
         if position is not None and position.value and (group, 0x3000) not in dataset:
             return True
     return False
-
-
-def _text(dataset: Dataset, key: str) -> str:
-    return str(dataset.get(key) or "").strip()

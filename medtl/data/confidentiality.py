@@ -22,7 +22,7 @@ from pydicom.uid import (
     UID_dictionary,
 )
 
-from medtl.data.dicom_header import age_years
+from medtl.data.dicom_header import age_years, text_of
 from medtl.data.pseudonyms import day_offset, new_uid, pseudonym
 
 DUMMY = "REMOVED"
@@ -71,7 +71,7 @@ class NewIds:
 def new_ids(dataset: Dataset, *, key: bytes) -> NewIds:
     """The new ids of a file with a SOP Instance UID; a file without patient id counts as a patient for each study."""
     instance = str(dataset.SOPInstanceUID)
-    study = _text(dataset, "StudyInstanceUID") or instance
+    study = text_of(dataset, "StudyInstanceUID") or instance
     return NewIds(
         patient=pseudonym("patient", _patient(dataset), key=key),
         study=pseudonym("study", study, key=key),
@@ -249,11 +249,7 @@ def _code(value: str, meaning: str) -> Dataset:
 
 
 def _patient(dataset: Dataset) -> str:
-    return _text(dataset, "PatientID") or _text(dataset, "StudyInstanceUID") or str(dataset.SOPInstanceUID)
-
-
-def _text(dataset: Dataset, key: str) -> str:
-    return str(dataset.get(key) or "").replace("\x00", "").strip()
+    return text_of(dataset, "PatientID") or text_of(dataset, "StudyInstanceUID") or str(dataset.SOPInstanceUID)
 
 
 def _texts(value: Any) -> list[str]:

@@ -19,6 +19,7 @@ from pydicom.uid import UID
 
 from medtl.data.burned_in import burned_in
 from medtl.data.confidentiality import clean, new_ids
+from medtl.data.dicom_objects import PIXELS
 from medtl.data.kinds import HEAD_BYTES, kind_of
 from medtl.data.pseudonyms import salt
 from medtl.data.quiet import quiet
@@ -30,7 +31,6 @@ from medtl.progress import progress, say
 TABLE = "deidentified.csv"
 COLUMNS = ("row", "output", "burned_in", "why", "code", "message")
 KEY_COLUMNS = ("row", "original", "output")
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def _read(path: Path) -> FileDataset:
         dataset = read_partial(io.BytesIO(data), stop_when=lambda tag, _vr, _length: tag == 0, force=True)
         kind = UID(str(dataset.get("SOPClassUID", "")))
         syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
-        pixels = next((dataset[name] for name in _PIXELS if name in dataset), None)
+        pixels = next((dataset[name] for name in PIXELS if name in dataset), None)
         if pixels is None and (not kind or "Rows" in dataset):
             raise ScanError("truncated", path, "is DICOM that ends too early; copy it again")
         if pixels is None:

@@ -30,8 +30,6 @@ from medtl.data.values import Pixels, luminance
 from medtl.data.voi import display, first_number
 from medtl.errors import ScanError
 
-__all__ = ["decode", "modality_values", "of_frame", "parse", "read_dicom", "read_dicom_frames"]
-
 AIR_HU = np.float32(-1000)
 """What lies outside of the field of view of a CT becomes air."""
 # Where objects with functional groups keep what a plain image has at its top level (PS3.3 C.7.6.16).
@@ -189,7 +187,7 @@ def _grey(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[Pixels, Pixels | Non
     """Display values and, for CT, Hounsfield units of stored values (H, W), and the steps in words."""
     levels = levels_of(raw)
     values, steps = modality_values(dataset, levels.stored)
-    inside = _inside_of(dataset, levels.stored) & np.isfinite(values)
+    inside = inside_of(dataset, levels.stored) & np.isfinite(values)
     if not (levels.counts[inside] > 0).any():  # nothing but padding: an image that happens to have one value
         inside = np.isfinite(values)
     counts = np.where(inside, levels.counts, 0)
@@ -239,8 +237,8 @@ def _swap_big_endian_palette(dataset: Dataset) -> None:
             setattr(dataset, key, np.frombuffer(data, ">u2").astype("<u2").tobytes())
 
 
-def _inside_of(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which stored values are image, not padding (PS3.3 C.7.5.1.1.2)."""
+def inside_of(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which stored values, of any shape, are image and not padding (PS3.3 C.7.5.1.1.2)."""
     padding = dataset.get("PixelPaddingValue")
     limit = dataset.get("PixelPaddingRangeLimit", padding)
     if not isinstance(padding, int) or not isinstance(limit, int):

@@ -56,6 +56,16 @@ def age_years(text: str | None) -> float | None:
     return round(int(text[:-1]) * _DAYS[text[-1]] / 365.25, 3)
 
 
+def text_of(dataset: Dataset, key: str) -> str:
+    """An element as text, without padding; empty where it is missing or empty.
+
+    Raises:
+        Exception: of any kind, by pydicom, for a damaged element.
+    """
+    value: Any = dataset.get(key)
+    return "" if value is None else str(value).replace("\x00", "").strip()
+
+
 def _date(dataset: Dataset, key: str) -> datetime.date | None:
     """A date (PS3.5 6.2, DA: `YYYYMMDD`)."""
     try:
@@ -66,7 +76,6 @@ def _date(dataset: Dataset, key: str) -> datetime.date | None:
 
 def _text(dataset: Dataset, key: str) -> str | None:
     try:
-        value: Any = dataset.get(key)
+        return text_of(dataset, key) or None
     except Exception:  # a damaged element that pixels do not depend on
         return None
-    return (str(value).replace("\x00", "").strip() or None) if value is not None else None

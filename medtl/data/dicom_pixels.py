@@ -25,6 +25,7 @@ from pydicom.uid import (
 from medtl.data.codestream import codestream_size
 from medtl.data.jpeg12 import PLUGIN, add_to_pydicom
 from medtl.data.kinds import check_size
+from medtl.data.quiet import in_one_line
 from medtl.errors import ScanError
 
 # Measured in docs/results.md; the others have one decoder each.
@@ -113,7 +114,7 @@ def number_of_frames(dataset: FileDataset) -> int:
 
 def broken(name: str, problem: Exception) -> ScanError:
     """What a decoder or parser raised on a damaged file, as one kind of error."""
-    said = " ".join(str(problem).split())[:200] or type(problem).__name__
+    said = in_one_line(problem)
     if _is_short(problem):
         return ScanError("truncated", name, f"is DICOM that ends too early ({said}); copy it again")
     return ScanError("damaged", name, f"is DICOM that cannot be decoded ({said}); copy or export it again")

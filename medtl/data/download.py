@@ -1,6 +1,5 @@
 """A large file over HTTP: what an interrupted call has got is kept and gone on from (RFC 9110, section 14)."""
 
-import errno
 import fcntl
 import re
 import shutil
@@ -13,6 +12,7 @@ import pooch
 import requests
 
 from medtl.errors import FetchError, Stopped
+from medtl.files import DISK_FULL
 from medtl.progress import progress, say
 
 TIMEOUTS_S = (15.0, 60.0)
@@ -132,7 +132,7 @@ class _Rest:
                 "call again to go on from there"
             ) from None
         except OSError as problem:
-            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if problem.errno not in DISK_FULL:
                 raise
             raise _full(self.path, start + coming - have, shutil.disk_usage(self.path.parent).free) from None
 

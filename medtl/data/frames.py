@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from medtl.data.dicom import modality_values
+from medtl.data.dicom import inside_of, modality_values
 from medtl.data.geometry import Place, Stack, most_at_one_place, place_of, stacked
 from medtl.errors import ScanError
 
@@ -75,6 +75,8 @@ def frame_header(dataset: Dataset, frame: int, macros: tuple[str, ...]) -> Datas
 def frame_values(dataset: Dataset, raw: npt.NDArray[Any], frame: int) -> tuple[Values, list[str]]:
     """One frame (H, W) of stored values as modality values, NaN where it is padding; the steps in words.
 
+    Unlike in an image, a whole slice of a volume may be padding.
+
     Args:
         dataset: the object's header.
         raw: the frame's stored values.
@@ -83,8 +85,7 @@ def frame_values(dataset: Dataset, raw: npt.NDArray[Any], frame: int) -> tuple[V
     header = frame_header(dataset, frame, ("PixelValueTransformationSequence",))
     values, steps = modality_values(header if len(header) else dataset, raw)
     known = values.astype(np.float32)
-    if (padding := _is_padding(dataset, raw)) is not None:
-        known[padding] = np.nan
+    known[~inside_of(dataset, raw)] = np.nan
     return known, steps
 
 
@@ -94,18 +95,3 @@ def counts_in_hounsfield(dataset: Dataset) -> bool:
     header = macros if len(macros) else dataset
     rescaled = "RescaleSlope" in header or "ModalityLUTSequence" in header
     return dataset.get("Modality") == "CT" and rescaled and (header.get("RescaleType") or "HU") == "HU"
-
-
-def _is_padding(dataset: Dataset, raw: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Which stored values are padding (PS3.3 C.7.5.1.1.2); None where the header names no such value.
-
-    Unlike in an image, a whole slice of a volume may be padding.
-    """
-    padding = dataset.get("PixelPaddingValue")
-    limit = dataset.get("PixelPaddingRangeLimit", padding)
-    if not isinstance(padding, int) or not isinstance(limit, int):
-        return None
-    if raw.dtype.kind == "u":  # a writer that took the signed type for an unsigned image
-        padding, limit = (value % 2 ** int(dataset.BitsAllocated) for value in (padding, limit))
-    low, high = sorted((padding, limit))
-    return np.asarray((raw >= low) & (raw <= high))

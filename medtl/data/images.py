@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from medtl.data.kinds import check_size
 from medtl.data.quiet import quiet
-from medtl.data.scan import Scan
+from medtl.data.scan import Scan, by_sides
 from medtl.data.values import full_range, luminance
 from medtl.errors import ScanError
 
@@ -71,7 +71,7 @@ def read_tiff(data: bytes, *, name: str, sha256: str) -> Scan:
             if len(pages) != 1:
                 raise _several(name, len(pages), "pages")
             page = pages[0]
-            size = " x ".join(str(side) for side in page.shape)
+            size = by_sides(page.shape)
             check_size(name, int(np.prod(page.shape, dtype=object)), what=f"{size} pixels")
             orientation = int(getattr(page.tags.get(_ORIENTATION_TAG), "value", 1))
             photometric = page.photometric.name if page.photometric is not None else ""

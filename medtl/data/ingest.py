@@ -1,11 +1,10 @@
 """`medtl ingest`: files in, dataset out."""
 
-import errno
 import hashlib
 import math
 import platform
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -26,14 +25,14 @@ from medtl.data.npz import count_of, side_of
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.pseudonyms import salt
 from medtl.data.quality import with_odd_body_parts
-from medtl.data.reading import ReadPlan, Taken, duplicate_row, read_units, reject_row
+from medtl.data.reading import ReadPlan, Refused, duplicate_row, read_units, reject_row
 from medtl.data.shards import ShardReader
 from medtl.data.sources import FoundFile, find_files, is_npz
 from medtl.data.split import SPLITS
 from medtl.data.staging import Staging
 from medtl.data.units import As, Unit, image_units, looks_like_volumes, volume_units
 from medtl.errors import ConfigError, DatasetError, ScanError, Stopped
-from medtl.files import resumable_folder, write_json
+from medtl.files import DISK_FULL, resumable_folder, write_json
 from medtl.progress import progress, say
 
 DEFAULT_SIZE_PX = 256
@@ -104,7 +103,7 @@ def ingest(
             write_json(work / MARKER, _description(spec, manifest, rejects, files, base, seed))
             staging.forget()
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if problem.errno not in DISK_FULL:
             raise
         raise DatasetError(
             f"{folder}: no space left on the disk; the dataset is as it was. Make space and give the same command "
@@ -148,8 +147,7 @@ def _look(
     if dims == 3:
         settings |= _grid(units, size_px, spacing_mm)
     else:
-        only_npz = all(is_npz(file) for file in files)
-        settings["size_px"] = size_px or (_own_side(files) if only_npz else DEFAULT_SIZE_PX)
+        settings["size_px"] = size_px or (_own_side(files) if _only_npz(files) else DEFAULT_SIZE_PX)
     return units, left_out, build(PreprocessSpec, settings)
 
 
@@ -188,27 +186,24 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
     todo = [unit for unit in _new(units, base, staging) if _key(unit) not in staging.done]
     if staging.done:
         say(f"going on: {len(staging.done):,} of {len(units):,} files were read by an earlier call")
-    total = sum(count_of(unit.files[0].path, name=unit.name) if is_npz(unit.files[0]) else 1 for unit in todo)
+    only_npz = _only_npz([unit.files[0] for unit in todo])
+    total = sum(count_of(unit.files[0].path, name=unit.name) for unit in todo) if only_npz else len(todo)
     try:
-        with progress("reading", total) as update, staging:
+        with progress("reading", total) as update:
             done = 0
             for unit, items in read_units(todo, plan):
-                streamed = isinstance(items, Generator)
                 for item in items:
-                    if isinstance(item, Taken) and (of := path_of.setdefault(item.row["sha256"], item.row["path"])):
-                        if of is item.row["path"]:
-                            staging.add_taken(item.row, item.block)
-                        else:
-                            staging.add_refused(duplicate_row(item.row, of=of))
-                    else:
+                    if isinstance(item, Refused):
                         staging.add_refused(item.row)
-                    if streamed:
-                        done += 1
-                        update(min(done, total), unused=len(staging.refused))
-                staging.finish(_key(unit))
-                if not streamed:
-                    done += 1
+                    elif (of := path_of.setdefault(item.row["sha256"], item.row["path"])) is item.row["path"]:
+                        staging.add_taken(item.row, item.block)
+                    else:
+                        staging.add_refused(duplicate_row(item.row, of=of))
+                    done += only_npz
                     update(done, unused=len(staging.refused))
+                staging.finish(_key(unit))
+                done += not only_npz
+                update(done, unused=len(staging.refused))
     except KeyboardInterrupt:
         raise Stopped(f"reading: stopped after {len(staging.done):,} files; they are kept", again=()) from None
 
@@ -226,11 +221,15 @@ def _new(units: Sequence[Unit], base: Dataset | None, staging: Staging) -> list[
     changed = (
         "has changed since it was ingested; the dataset keeps what it held. Ingest anew, without --add, to take it"
     )
+    new = []
     for unit in units:
-        if held.get((unit.source, unit.name), unit.version()) != unit.version() and _key(unit) not in staging.done:
+        version = held.get((unit.source, unit.name))
+        if version is None:
+            new.append(unit)
+        elif version != unit.version() and _key(unit) not in staging.done:
             staging.add_refused(reject_row(unit.files[0], "changed", changed))
             staging.finish(_key(unit))
-    return [unit for unit in units if (unit.source, unit.name) not in held]
+    return new
 
 
 def _with_earlier(refused: Sequence[Mapping[str, Any]], base: Dataset | None) -> list[Mapping[str, Any]]:
@@ -284,6 +283,11 @@ def _assigned(
         write_labels(work / "labels.csv", manifest, table)
     write_input_report(pixels, manifest, table, rejects, near, work / "report.html", name=name)
     return manifest
+
+
+def _only_npz(files: Sequence[FoundFile]) -> bool:
+    """Looks no further than the first file that is none."""
+    return all(is_npz(file) for file in files)
 
 
 def _own_side(files: Sequence[FoundFile]) -> int:

@@ -86,7 +86,7 @@ def _files(manifest: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     ):
         known = [f"{value:g}" for value in mm if not np.isnan(value)]
         size = " × ".join(str(side) for side in px if side > 1) + (f" of {' × '.join(known)} mm" if known else "")
-        rows.append((str(path), f"{size}", str(split), "; ".join(text for text in (steps, warning) if text)))
+        rows.append((str(path), size, str(split), "; ".join(text for text in (steps, warning) if text)))
     return rows
 
 

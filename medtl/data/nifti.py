@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medtl.data.geometry import Arrangement, arrangement
 from medtl.data.kinds import HEAD_BYTES, check_size, is_nifti, unzipped
-from medtl.data.scan import Header, Scan
+from medtl.data.scan import Header, Scan, by_sides
 from medtl.data.values import spread
 from medtl.data.volume_display import spread_volume
 from medtl.errors import ScanError
@@ -55,7 +55,7 @@ def read_nifti(data: bytes, *, name: str, sha256: str) -> Scan:
     layout = _layout(_start(data, name) if zipped else data[:_HEADER_BYTES], name)
     content = unzipped(data, name=name, most=layout.bytes_needed + _LARGEST_EXTENSION_BYTES) if zipped else data
     if len(content) < layout.bytes_needed:
-        raise ScanError("truncated", name, f"ends before its {_by(layout.shape)} pixels do; copy it again")
+        raise ScanError("truncated", name, f"ends before its {by_sides(layout.shape)} pixels do; copy it again")
     flat = 1 in layout.grid
     try:
         stored = layout.image_class.from_bytes(content).get_fdata(dtype=np.float64 if flat else np.float32)
@@ -112,9 +112,9 @@ def _layout(head: bytes, name: str) -> _Layout:
     if kind.fields is not None or kind.kind == "c":
         raise ScanError("unsupported_format", name, "holds colour or complex values; save it as grey values")
     if not shape or min(shape) < 1:
-        raise ScanError("damaged", name, f"its header says {_by(shape) or 'no'} voxels; copy it again")
+        raise ScanError("damaged", name, f"its header says {by_sides(shape) or 'no'} voxels; copy it again")
     grid = _grid(shape, name)
-    check_size(name, math.prod(shape), what=f"{_by(shape)} pixels")
+    check_size(name, math.prod(shape), what=f"{by_sides(shape)} pixels")
     try:
         steps_mm, how = _steps_mm(header, grid)
         arranged = arrangement(steps_mm)
@@ -138,11 +138,11 @@ def _grid(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
         raise ScanError(
             "several_volumes",
             name,
-            f"holds {volumes} volumes of {_by(shape[:3])} voxels; save each as a file of its own",
+            f"holds {volumes} volumes of {by_sides(shape[:3])} voxels; save each as a file of its own",
         )
     if volumes > 1:
         raise ScanError(
-            "several_volumes", name, f"holds {volumes} images of {_by(shape[:3])} pixels; save each by itself"
+            "several_volumes", name, f"holds {volumes} images of {by_sides(shape[:3])} pixels; save each by itself"
         )
     return rows, columns, depth
 
@@ -169,7 +169,3 @@ def _start(data: bytes, name: str) -> bytes:
         return zlib.decompressobj(wbits=31).decompress(data, _HEADER_BYTES)
     except zlib.error as problem:
         raise ScanError("damaged", name, f"cannot be unpacked ({problem}); copy it again") from None
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)

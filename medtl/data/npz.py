@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from medtl.data.kinds import check_size
 from medtl.data.medmnist import CLASSES, FINDING_OF_CLASS, LABELS
-from medtl.data.scan import Scan
+from medtl.data.scan import Scan, by_sides
 from medtl.data.values import full_range, luminance
 from medtl.errors import ScanError
 
@@ -53,7 +53,7 @@ def read_npz(path: Path, *, name: str, dims: int = 2) -> Iterator[NpzImage]:
         for shape, _ in parts.values():
             if (found := 3 if _is_volume(shape) else 2) != dims:
                 code, kind = ("volume", "volumes; use --as volumes") if found == 3 else ("no_volume", "single images")
-                raise ScanError(code, name, f"holds {kind} ({' x '.join(map(str, shape[1:]))})")
+                raise ScanError(code, name, f"holds {kind} ({by_sides(shape[1:])})")
         labels = _labels(file, path, name, {split: shape[0] for split, (shape, _) in parts.items()})
         for split, (shape, dtype) in parts.items():
             for index, image in enumerate(_images(file, split, shape, dtype, name)):
@@ -124,7 +124,7 @@ def _has(file: zipfile.ZipFile, key: str) -> bool:
 def _header(file: zipfile.ZipFile, key: str, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     with file.open(f"{key}.npy") as stream:
         shape, dtype = _array_header(stream, key, name)
-    size = " x ".join(str(side) for side in shape)
+    size = by_sides(shape)
     if len(shape) not in (3, 4):
         raise ScanError("not_an_image", name, f"{key} is {size}; expected (N, H, W), (N, H, W, 3) or (N, D, H, W)")
     check_size(name, int(np.prod(shape[1:], dtype=object)), what=f"{key} of {size} values")

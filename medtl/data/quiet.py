@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def in_one_line(problem: Exception) -> str:
+    """What a library's exception says, without line breaks and of a length that fits into a message."""
+    return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
 @contextmanager
 def quiet(logger: str) -> Iterator[None]:
     """Warnings, and what the library's logger would say, are dropped for the while."""

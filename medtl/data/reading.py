@@ -12,11 +12,9 @@ from medtl.data.manifest import describe
 from medtl.data.parallel import ordered_map
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.quality import warnings_of
-from medtl.data.scan import Scan
-from medtl.data.series import read_series
-from medtl.data.sources import FoundFile, is_npz, read_scans
+from medtl.data.sources import FoundFile, ScanInFile, is_npz
 from medtl.data.split import place_of
-from medtl.data.units import Unit
+from medtl.data.units import Unit, scans_in
 from medtl.errors import ScanError
 
 CHUNK = 8
@@ -88,12 +86,8 @@ def _read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | N
 def _read(unit: Unit, plan: ReadPlan) -> Iterator[Outcome]:
     try:
         version = unit.version()
-        if len(unit.files) > 1:
-            scan = read_series([file.path for file in unit.files], name=unit.name)
-            yield _taken(scan, unit, version, plan, name=unit.name)
-            return
-        for each in read_scans(unit.files[0], dims=plan.spec.dims):
-            yield _taken(each.scan, unit, version, plan, name=each.name, split=each.split, labels=each.labels)
+        for each in scans_in(unit, dims=plan.spec.dims):
+            yield _taken(each, unit, version, plan)
     except ScanError as problem:
         yield Refused(row=reject_row(unit.files[0], problem.code, problem.message))
     except MemoryError:
@@ -102,26 +96,18 @@ def _read(unit: Unit, plan: ReadPlan) -> Iterator[Outcome]:
         yield Refused(row=reject_row(unit.files[0], "unreadable", f"cannot be opened: {problem.strerror or problem}"))
 
 
-def _taken(
-    scan: Scan,
-    unit: Unit,
-    version: str,
-    plan: ReadPlan,
-    *,
-    name: str,
-    split: str | None = None,
-    labels: dict[str, float] | None = None,
-) -> Taken:
+def _taken(each: ScanInFile, unit: Unit, version: str, plan: ReadPlan) -> Taken:
+    scan = each.scan
     block = plan.spec.stored(scan)
     _, inside = plan.spec.placement(plan.spec.scaled_shape(scan))
     patient = scan.header.patient_id
-    row = describe(scan, path=name, source=unit.source, split=split, key=plan.key) | {
+    row = describe(scan, path=each.name, source=unit.source, split=each.split, key=plan.key) | {
         "files": len(unit.files),
         "version": version,
         "phash": perceptual_hash(block),
         "warnings": "; ".join(warnings_of(scan, block[0][inside])),
         "place": place_of(patient, plan.seed) if patient else None,
-        "labels": labels,
+        "labels": each.labels,
     }
     return Taken(row=row, block=block)
 

@@ -1,6 +1,7 @@
 """One scan in memory, image or volume: display pixels, spacing, what the header says; valid once constructed."""
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,14 +61,18 @@ class Scan:
     def __post_init__(self) -> None:
         shape = self.pixels.shape
         if len(shape) not in (2, 3) or min(shape) < 2:
-            raise ScanError("shape", self.source, f"holds {_by(shape)} values; expected at least 2 along each axis")
+            raise ScanError(
+                "shape", self.source, f"holds {by_sides(shape)} values; expected at least 2 along each axis"
+            )
         if self.pixels.dtype != np.float32:
             raise ScanError("dtype", self.source, f"pixels of type {self.pixels.dtype}; expected float32")
         low, high = float(self.pixels.min()), float(self.pixels.max())
         if not (low >= 0.0 and high <= 1.0):  # also catches NaN
             raise ScanError("range", self.source, f"pixels from {low} to {high}; expected 0 to 1")
         if self.hu is not None and (self.hu.shape != shape or self.hu.dtype != np.float32):
-            raise ScanError("shape", self.source, f"Hounsfield units of {_by(self.hu.shape)}, pixels of {_by(shape)}")
+            raise ScanError(
+                "shape", self.source, f"Hounsfield units of {by_sides(self.hu.shape)}, pixels of {by_sides(shape)}"
+            )
         if self.spacing_mm is not None and len(self.spacing_mm) != len(shape):
             raise ScanError("spacing", self.source, f"{len(self.spacing_mm)} distances for {len(shape)} axes")
         self.pixels.flags.writeable = False
@@ -83,5 +88,6 @@ class Scan:
         return self.sha256[:16]
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def by_sides(shape: Iterable[int]) -> str:
+    """A shape as messages say it: `512 x 512`."""
     return " x ".join(str(side) for side in shape)

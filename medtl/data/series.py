@@ -9,11 +9,8 @@ from pathlib import Path
 from medtl.data.frames import frames_stacked
 from medtl.data.geometry import close, most_at_one_place, stacked
 from medtl.data.kinds import LARGEST_PIXELS
-from medtl.data.slice_head import SliceHead, read_head
-from medtl.data.volume import read_dicom_volume, read_series
+from medtl.data.slice_head import SliceHead
 from medtl.errors import ScanError
-
-__all__ = ["Series", "SliceHead", "group_series", "read_dicom_volume", "read_head", "read_series"]
 
 FEWEST_SLICES = 4
 """Fewer are single images and scouts."""

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.scan import by_sides
 from medtl.errors import DatasetError
 
 SHARD_BYTES = 256 * 2**20
@@ -97,9 +98,8 @@ class ShardReader:
         shapes = {(shard.shape[1:], shard.dtype) for shard in self._shards}
         held = sum(len(shard) for shard in self._shards)
         if held != count or shapes != {(shape, np.dtype(np.uint8))}:
-            sides = " x ".join(map(str, shape[1:]))
             raise DatasetError(
-                f"{folder}: its pixel files hold {held:,} scans, dataset.json says {count:,} of {sides}; "
+                f"{folder}: its pixel files hold {held:,} scans, dataset.json says {count:,} of {by_sides(shape[1:])}; "
                 "the folder is damaged: ingest the scans again"
             )
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])

@@ -11,13 +11,15 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from medtl.data.dicom import parse
+from medtl.data.dicom_header import text_of
 from medtl.data.frames import check_is_scan, is_colour, places_of
 from medtl.data.geometry import Place
 from medtl.data.kinds import HEAD_BYTES, kind_of
-from medtl.data.quiet import quiet
+from medtl.data.quiet import in_one_line, quiet
 from medtl.errors import ScanError
 
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # PS3.3 C.7.6.24, C.7.6.25, C.7.6.3
+_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _MOMENTS = (
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
@@ -28,7 +30,7 @@ _MOMENTS = (
     "AcquisitionTime",
 )
 _TAGS = [Tag(tag) for tag in (
-    "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID",
+    *_SERIES, "SOPInstanceUID", "SOPClassUID",
     "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing",
     "NominalScannedPixelSpacing", "EchoNumbers", "EchoTime", "DiffusionBValue", *_MOMENTS,
@@ -91,7 +93,7 @@ def read_head(path: Path, *, name: str) -> SliceHead:
         except OSError as problem:
             raise ScanError("unreadable", name, f"cannot be opened: {problem.strerror or problem}") from None
         except Exception as problem:  # a damaged element raises when it is touched, with any exception
-            said = " ".join(str(problem).split())[:200] or type(problem).__name__
+            said = in_one_line(problem)
             raise ScanError("damaged", name, f"is DICOM whose header cannot be read ({said}); copy it again") from None
 
 
@@ -119,13 +121,11 @@ def _head(file: BinaryIO, path: Path, name: str) -> SliceHead:
     return SliceHead(
         path=path,
         name=name,
-        instance_id=_text(dataset, "SOPInstanceUID"),
-        series=tuple(
-            _text(dataset, key) for key in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-        ),
+        instance_id=text_of(dataset, "SOPInstanceUID"),
+        series=tuple(text_of(dataset, key) for key in _SERIES),
         kind=(
-            *(_text(dataset, key) for key in ("SOPClassUID", "Modality", "ImageType", "Rows", "Columns")),
-            *(_text(dataset, key) for key in ("PhotometricInterpretation", "EchoNumbers")),
+            *(text_of(dataset, key) for key in ("SOPClassUID", "Modality", "ImageType", "Rows", "Columns")),
+            *(text_of(dataset, key) for key in ("PhotometricInterpretation", "EchoNumbers")),
             _b_value(dataset),
         ),
         rows=int(dataset.Rows),
@@ -134,7 +134,7 @@ def _head(file: BinaryIO, path: Path, name: str) -> SliceHead:
         image_type=tuple(str(word) for word in _several(dataset.get("ImageType"))),
         colour=is_colour(dataset),
         echo_time_ms=float(dataset.get("EchoTime") or 0),
-        moments=tuple(_text(dataset, key) for key in _MOMENTS),
+        moments=tuple(text_of(dataset, key) for key in _MOMENTS),
         places=places_of(dataset, frames),
     )
 
@@ -146,13 +146,8 @@ def _check_is_image(dataset: Dataset, has_pixels: bool, name: str) -> None:
         return
     if has_pixels:
         raise ScanError("damaged", name, "is DICOM whose header does not say its Rows or Columns; export it again")
-    kind = UID(_text(dataset, "SOPClassUID")).name
+    kind = UID(text_of(dataset, "SOPClassUID")).name
     raise ScanError("no_pixels", name, f"is DICOM without an image ({kind or 'of no stated class'}); leave it out")
-
-
-def _text(dataset: Dataset, key: str) -> str:
-    value = dataset.get(key)
-    return "" if value is None else str(value).replace("\x00", "").strip()
 
 
 def _several(value: Any) -> list[Any]:

@@ -16,8 +16,10 @@ from medtl.data.images import read_image, read_tiff
 from medtl.data.kinds import HEAD_BYTES, kind_of
 from medtl.data.nifti import read_nifti
 from medtl.data.npz import read_npz
-from medtl.data.scan import Scan
-from medtl.data.series import group_series, read_dicom_volume, read_head, read_series
+from medtl.data.scan import Scan, by_sides
+from medtl.data.series import group_series
+from medtl.data.slice_head import read_head
+from medtl.data.volume import read_dicom_volume, read_series
 from medtl.errors import DatasetError, ScanError
 
 LARGEST_FILE_BYTES = 2**31
@@ -218,7 +220,7 @@ def read_bytes(data: bytes, *, name: str, dims: int = 2) -> Scan:
     scan = reader(data, name=name, sha256=hashlib.sha256(data).hexdigest())
     if scan.dims != dims:
         if dims == 2:
-            sides = " x ".join(map(str, scan.pixels.shape))
+            sides = by_sides(scan.pixels.shape)
             raise ScanError("volume", name, f"is a volume of {sides} voxels; single images are expected here")
         raise ScanError("no_volume", name, "is a single image; a volume is expected here")
     return scan

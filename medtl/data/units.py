@@ -10,8 +10,10 @@ from medtl.data.kinds import kind_of
 from medtl.data.nifti import nifti_extent
 from medtl.data.npz import volume_extent
 from medtl.data.parallel import ordered_map
-from medtl.data.series import SliceHead, group_series, read_head
-from medtl.data.sources import FoundFile, head_of
+from medtl.data.series import group_series
+from medtl.data.slice_head import SliceHead, read_head
+from medtl.data.sources import FoundFile, ScanInFile, head_of, read_scans
+from medtl.data.volume import read_series
 from medtl.errors import ScanError
 from medtl.progress import progress
 
@@ -51,6 +53,18 @@ class Unit:
         """Changes when one of the files does."""
         versions = [file.version() for file in self.files]
         return versions[0] if len(versions) == 1 else hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
+
+
+def scans_in(unit: Unit, *, dims: int) -> Iterator[ScanInFile]:
+    """The volume of a series, or every scan of a file (see `read_scans`).
+
+    Raises:
+        ScanError: the files cannot be used.
+    """
+    if len(unit.files) > 1:
+        yield ScanInFile(name=unit.name, scan=read_series([file.path for file in unit.files], name=str(unit.first)))
+    else:
+        yield from read_scans(unit.files[0], dims=dims)
 
 
 @dataclass(frozen=True, kw_only=True)

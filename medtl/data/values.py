@@ -19,15 +19,13 @@ def luminance(colour: npt.NDArray[Any]) -> Pixels:
 def spread(
     values: npt.NDArray[Any],
     *,
-    known: npt.NDArray[np.bool_] | None = None,
     counts: npt.NDArray[np.intp] | None = None,
 ) -> tuple[Pixels, str]:
     """Scale the range between two percentiles to 0..1, and say so.
 
     Args:
         values: (H, W) of any real type.
-        known: (H, W) which values count, all finite ones by default.
-        counts: (H, W) how often each value counts, instead of `known`.
+        counts: (H, W) how often each value counts; by default each finite one once.
 
     Returns:
         (H, W) float32 in 0..1, and the step in words. A constant image becomes black.
@@ -35,8 +33,6 @@ def spread(
     counted = np.isfinite(values)
     if counts is not None:
         counted &= counts > 0
-    elif known is not None:
-        counted &= known
     if not counted.any():
         return np.zeros(values.shape, np.float32), "no valid value: black"
     among = values[counted]

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import FileDataset
 
-from medtl.data.dicom import decode, parse
+from medtl.data.dicom import parse
 from medtl.data.dicom_header import header_of
+from medtl.data.dicom_objects import PIXELS
+from medtl.data.dicom_pixels import decode, number_of_frames
 from medtl.data.frames import (
     Values,
     check_is_scan,
@@ -23,8 +25,8 @@ from medtl.data.frames import (
 )
 from medtl.data.geometry import Place, Stack, stacked
 from medtl.data.kinds import check_size
-from medtl.data.quiet import quiet
-from medtl.data.scan import Scan
+from medtl.data.quiet import in_one_line, quiet
+from medtl.data.scan import Scan, by_sides
 from medtl.data.volume_display import hounsfield_volume, spread_volume
 from medtl.data.windows import FULL_HU
 from medtl.errors import ScanError
@@ -58,11 +60,12 @@ def read_series(paths: Sequence[Path], *, name: str) -> Scan:
                 place = _only(places_of(dataset, 1), name)
                 if number == 0:
                     first = dataset
-                    check_size(name, layer.size * len(paths), what=f"{len(paths)} slices of {_by(layer.shape)} pixels")
+                    what = f"{len(paths)} slices of {by_sides(layer.shape)} pixels"
+                    check_size(name, layer.size * len(paths), what=what)
                     values = np.empty((len(paths), *layer.shape), np.float32)
                 elif layer.shape != values.shape[1:]:
                     raise ScanError(
-                        "mixed_sizes", name, f"is of {_by(layer.shape)} pixels, not {_by(values.shape[1:])}"
+                        "mixed_sizes", name, f"is of {by_sides(layer.shape)} pixels, not {by_sides(values.shape[1:])}"
                     )
             except ScanError as problem:
                 raise ScanError(problem.code, name, f"{path.name}: {problem.message}") from None
@@ -107,15 +110,12 @@ def _decoded(data: bytes, name: str) -> tuple[FileDataset, npt.NDArray[Any], str
     check_is_scan(dataset, name)
     if is_colour(dataset):
         raise ScanError("colour", name, "is in colour; volumes are made of grey values")
-    if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(key in dataset for key in PIXELS):
         raise ScanError("truncated", name, "is DICOM that ends before its pixels; copy it again")
-    frames, rows, columns = (int(dataset.get(key) or 1) for key in ("NumberOfFrames", "Rows", "Columns"))
-    check_size(name, frames * rows * columns, what=f"{_by((frames, rows, columns))} pixels")
     raw, how = decode(dataset, name)
-    if raw.shape != (frames, rows, columns):
-        raise ScanError(
-            "damaged", name, f"holds {_by(raw.shape)} pixels, its header says {_by((frames, rows, columns))}"
-        )
+    expected = (number_of_frames(dataset), int(dataset.Rows), int(dataset.Columns))
+    if raw.shape != expected:
+        raise ScanError("damaged", name, f"holds {by_sides(raw.shape)} pixels, its header says {by_sides(expected)}")
     return dataset, raw, how
 
 
@@ -190,9 +190,5 @@ def _translated(name: str) -> Iterator[None]:
         except MemoryError:
             raise ScanError("too_large", name, "needs more memory than there is") from None
         except Exception as problem:  # a damaged element raises when it is touched, with any exception
-            said = " ".join(str(problem).split())[:200] or type(problem).__name__
+            said = in_one_line(problem)
             raise ScanError("damaged", name, f"is DICOM that cannot be decoded ({said}); copy it again") from None
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from medtl.data.preprocess import PreprocessSpec
-from medtl.data.scan import Scan
-from medtl.data.series import read_series
-from medtl.data.sources import find_files, read_scans
-from medtl.data.units import Unit, image_units, volume_units
+from medtl.data.sources import FoundFile, find_files
+from medtl.data.units import Unit, image_units, scans_in, volume_units
 from medtl.errors import ConfigError, RunError, ScanError, Stopped
 from medtl.files import atomic_file, read_json, write_json
 from medtl.inference.runtime import Detector, load
@@ -47,8 +45,8 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     """Score files, folders and globs with a bundle.
 
     Each input (a file, a frame or image in it, or a series of slices, named by its first file) gets a row for each
-    finding; one that cannot be used gets a single row with `decision` "refused" and
-    the reason. A call that was interrupted goes on where it stopped when it is made again.
+    finding; one that cannot be used gets a single row with `decision` "refused" and the reason. A call that was
+    interrupted goes on where it stopped when it is made again.
 
     Args:
         bundle: the folder that `finetune` left.
@@ -70,9 +68,10 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     spec = detector.bundle.spec
     units, left_out = volume_units(files) if spec.dims == 3 else (image_units(files), [])
     parts = _Parts(target, detector.bundle.bundle_id)
-    unread = [_refused(file.path, _version(file.path), problem) for file, problem in left_out]
-    wanted = {_unit_version(unit) for unit in units} | {item.file for item in unread}
-    todo = [unit for unit in units if _unit_version(unit) not in parts.done]
+    unread = [_refused(file.path, _version(file.path, file), problem) for file, problem in left_out]
+    by_version = {_version(unit.first, unit): unit for unit in units}
+    wanted = {*by_version, *(item.file for item in unread)}
+    todo = {version: unit for version, unit in by_version.items() if version not in parts.done}
     parts.add([row for item in unread if item.file not in parts.done for row in _rows(detector, [item])])
     if len(todo) < len(units):
         say(f"scoring: {len(units) - len(todo):,} of {len(units):,} inputs were scored by an earlier call")
@@ -100,11 +99,10 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     return target
 
 
-def _items(units: Sequence[Unit], spec: PreprocessSpec) -> Iterator[Item]:
-    for unit in units:
-        file = _unit_version(unit)
+def _items(units: Mapping[str, Unit], spec: PreprocessSpec) -> Iterator[Item]:
+    for file, unit in units.items():
         try:
-            for scan in _scans(unit, spec.dims):
+            for scan in (each.scan for each in scans_in(unit, dims=spec.dims)):
                 yield Item(
                     path=scan.source, file=file, scan_id=scan.scan_id, sha256=scan.sha256, stored=spec.stored(scan)
                 )
@@ -112,28 +110,13 @@ def _items(units: Sequence[Unit], spec: PreprocessSpec) -> Iterator[Item]:
             yield _refused(unit.first, file, problem)
 
 
-def _scans(unit: Unit, dims: int) -> Iterator[Scan]:
-    if len(unit.files) > 1:
-        yield read_series([file.path for file in unit.files], name=str(unit.first))
-    else:
-        yield from (each.scan for each in read_scans(unit.files[0], dims=dims))
-
-
 def _refused(path: Path, file: str, problem: ScanError) -> Item:
     return Item(path=str(path), file=file, reason=f"{problem.code}: {problem.message}", sha256=_sha256(path))
 
 
-def _unit_version(unit: Unit) -> str:
-    return _version(unit.first) if len(unit.files) == 1 else f"{unit.first}|{unit.version()}"
-
-
-def _version(path: Path) -> str:
-    """A file's name with its size and time, so that a file that changed is scored again."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return str(path)
-    return f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
+def _version(named: Path, what: Unit | FoundFile) -> str:
+    """A file's or series' name with its version, so that one that changed is scored again."""
+    return f"{named}|{what.version()}"
 
 
 def _sha256(path: Path) -> str:

@@ -14,7 +14,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.pixels import pixel_array
 
-from medtl.data.dicom import decode, parse, read_dicom_frames
+from medtl.data.dicom import parse, read_dicom_frames
+from medtl.data.dicom_pixels import decode
 from medtl.data.kinds import LISTED
 from medtl.data.scan import Scan
 from medtl.errors import ScanError

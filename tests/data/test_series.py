@@ -18,7 +18,9 @@ from pydicom.dataset import Dataset
 from medtl.data import volume
 from medtl.data.nifti import read_nifti
 from medtl.data.scan import Scan
-from medtl.data.series import Series, group_series, read_dicom_volume, read_head, read_series
+from medtl.data.series import Series, group_series
+from medtl.data.slice_head import read_head
+from medtl.data.volume import read_dicom_volume, read_series
 from medtl.errors import ScanError
 from tests.data.fake_series import AXIAL, CORONAL, INTERCEPT, SAGITTAL, SHAPE, SPACING_MM, fake_series
 

@@ -8,9 +8,11 @@ import pytest
 
 import medtl
 from medtl.data.scan import Scan
-from medtl.data.series import group_series, read_head, read_series
+from medtl.data.series import group_series
+from medtl.data.slice_head import read_head
 from medtl.data.sources import find_files, read_uploads
 from medtl.data.units import looks_like_volumes, volume_units
+from medtl.data.volume import read_series
 from medtl.errors import ConfigError, DatasetError, ScanError
 from tests.data.conftest import png_bytes
 from tests.data.fake_series import CORONAL, fake_series
