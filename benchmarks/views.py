@@ -25,6 +25,7 @@ from monai.transforms import (
     ScaleIntensityRange,
 )
 
+from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import ViewsConfig, random_views
 
 
@@ -67,9 +68,9 @@ def main() -> None:
         images = torch.rand(asked.batch, 1, side, side, generator=torch.Generator().manual_seed(0))
         ours, monai = [], []
         for round_ in range(asked.rounds + 1):
-            generator = torch.Generator().manual_seed(round_)
+            draws = Draws("benchmark", round_, total=asked.batch)
             times = (
-                seconds(lambda g=generator, i=images: random_views(i * 2 - 1, config, g)),
+                seconds(lambda d=draws, i=images: random_views(i * 2 - 1, config, d)),
                 seconds(lambda i=images: torch.stack([torch.as_tensor(theirs(image)) for image in i])),
             )
             if round_:  # the first is a warm-up

@@ -23,9 +23,10 @@ from medtl.finetuning.heads import fit_head
 from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Parts, count, split_labeled
 from medtl.inference.bundle import MARKER, Bundle, Classifier, write_bundle
+from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import GENTLE, ViewsConfig, random_views
 from medtl.progress import say
-from medtl.training.batches import Rows, batch_rows, generator
+from medtl.training.batches import Rows, batch_rows
 from medtl.training.loop import train
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import one_cycle
@@ -224,7 +225,7 @@ def _batches(
     def batch_at(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
         chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=plan.seed)
         images = start.spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
-        images = random_views(images, plan.views, generator("finetune", plan.seed, step))
+        images = random_views(images, plan.views, Draws("finetune", plan.seed, step, total=len(images)))
         return images, torch.from_numpy(labels.values[chosen]).to(device)
 
     return batch_at

@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from medtl.config import StrictModel, load
 from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.duplicates import near_duplicates
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.embed import embed
 from medtl.encoders.store import save_encoder, start_from
 from medtl.encoders.table import Encoder
 from medtl.errors import RunError
+from medtl.pretraining.batch import Views, view_batches
 from medtl.pretraining.health import draw_health, rankme, spread
-from medtl.pretraining.objectives import find_objective
-from medtl.pretraining.objectives.simclr import SimCLRConfig
-from medtl.pretraining.views import ViewsConfig, random_views
+from medtl.pretraining.objectives.weighted import Weighted, build_weighted
+from medtl.pretraining.sampling import Pairs, Sampler
+from medtl.pretraining.views import ViewsConfig
 from medtl.progress import clock, say
-from medtl.training.batches import Rows, batch_rows, generator
+from medtl.training.batches import Rows
 from medtl.training.loop import one_device, train
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
@@ -37,7 +39,7 @@ class PretrainConfig(StrictModel):
     """Everything that decides what a pretraining run learns."""
 
     method: str = "simclr"
-    """A name of the table of objectives."""
+    """A name of the table of methods, or several joined by + that are learned together."""
     from_: str = Field(default="random", alias="from")
     """Where the weights start: "random", "imagenet", or the folder of an earlier run."""
     network: str | None = None
@@ -56,8 +58,12 @@ class PretrainConfig(StrictModel):
     """Decoupled weight decay of AdamW."""
     views: ViewsConfig = ViewsConfig()
     """How the views differ from the scan."""
-    objective: SimCLRConfig = SimCLRConfig()
-    """The settings of the objective."""
+    pairs: Pairs = "scan"
+    """What the second view shows: the same "scan", or another of the same "study" or "patient" where there is one."""
+    objective: dict[str, Any] = Field(default_factory=dict)
+    """The settings of the objective; of several that are learned together, by their names."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Of several objectives: what each loss counts; 1 where not said."""
     seed: int = 0
     """Same seed, same data, same machine: same weights."""
 
@@ -80,7 +86,7 @@ def pretrain(
     Args:
         dataset: the folder that `ingest` left.
         out: the run's folder: `config.yaml`, `metrics.jsonl`, `health.png`, `encoder.safetensors`, `encoder.json`.
-        method: a name of the table of objectives; None takes the config's, "simclr" by default.
+        method: a name of the table of methods, or several joined by +; None takes the config's, "simclr" by default.
         from_: "random", "imagenet", or the folder of an earlier run to continue from; None takes the config's,
             "random" by default.
         minutes: how long to train; None takes the config's, 10 by default.
@@ -105,13 +111,18 @@ def pretrain(
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     rows = training_rows(data)
     batch_size = min(plan.batch_size or (128 if data.spec.dims == 2 else 32), len(rows))
-    objective = find_objective(plan.method)
     encoder = start.encoder
-    module = objective(encoder, embedding_dim=encoder.embedding_dim, config=plan.objective)
-    batch_at = view_batches(data, rows, start.spec, plan, batch_size)
+    module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
+    sampler = Sampler(
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=batch_size, seed=plan.seed
+    )
+    batch_at = view_batches(
+        data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed
+    )
     steps = plan.steps or _steps_in(plan.minutes * 60, module, batch_at)
     plan = plan.model_copy(
         update={"steps": steps, "network": encoder.name, "input_px": start.spec.input_px, "batch_size": batch_size}
+        | resolved
     )
     save_config(folder, plan)
     say(
@@ -131,7 +142,7 @@ def pretrain(
         folder=folder,
         identity={"dataset": data.fingerprint},
         resume=resume,
-        after_step=_health_checks(data, rows, start.spec, encoder, steps),
+        after_step=_after_step(module, _health_checks(data, rows, start.spec, encoder, steps), steps),
     )
     draw_health(folder / "metrics.jsonl", folder / "health.png")
     learned = f"{plan.method} on {len(rows):,} scans, {steps:,} steps of {batch_size}"
@@ -161,24 +172,12 @@ def training_rows(data: Dataset) -> Rows:
     return rows
 
 
-def view_batches(
-    data: Dataset, rows: Rows, spec: PreprocessSpec, plan: PretrainConfig, batch: int
-) -> Callable[[int, torch.device], tuple[Tensor]]:
-    """From a step's number to its batch of views, (B, 2, C, H, W) or (B, 2, C, D, H, W)."""
-    views = find_objective(plan.method).n_views
-
-    def batch_at(step: int, device: torch.device) -> tuple[Tensor]:
-        chosen = batch_rows(rows, step=step, batch_size=batch, seed=plan.seed)
-        images = spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
-        drawn = random_views(
-            images.repeat(views, *[1] * (images.ndim - 1)), plan.views, generator("views", plan.seed, step)
-        )
-        return (drawn.reshape(views, batch, *drawn.shape[1:]).transpose(0, 1),)
-
-    return batch_at
+def copies_of(data: Dataset) -> Rows:
+    """(P, 2) pairs of rows that show the same picture."""
+    return near_duplicates([str(text) for text in data.manifest["phash"].fillna("")], data.pixels)
 
 
-def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Tensor]]) -> int:
+def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]]) -> int:
     """How many steps fit: a copy of the module is trained for some seconds, so that the run itself is untouched."""
     device = one_device().device
     trial = copy.deepcopy(module).to(device)
@@ -194,6 +193,16 @@ def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.
         times.append(time.monotonic() - at)
     left = seconds - (time.monotonic() - began)
     return max(1, int(0.97 * left / float(np.median(times[1:]))))
+
+
+def _after_step(
+    module: Weighted, check: Callable[[int], dict[str, float]], steps: int
+) -> Callable[[int], dict[str, float]]:
+    def after(done: int) -> dict[str, float]:
+        module.after_step(done / steps)
+        return check(done)
+
+    return after
 
 
 def _health_checks(

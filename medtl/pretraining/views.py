@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medtl.config import StrictModel
+from medtl.pretraining.draws import Draws
 
 
 class ViewsConfig(StrictModel):
@@ -41,6 +42,14 @@ class ViewsConfig(StrictModel):
     """Standard deviation of a Gaussian blur, up to this many pixels; half the views stay sharp."""
     noise: float = Field(default=0.05, ge=0.0)
     """Standard deviation of added Gaussian noise, up to this; black is 0 and white is 1."""
+    local_area: tuple[float, float] = (0.1, 0.3)
+    """Share of the scan's area that a small crop shows, for objectives that want such."""
+    local_side: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Side of a small crop as a share of a whole view's."""
+
+    def local(self) -> "ViewsConfig":
+        """The same for small crops."""
+        return self.model_copy(update={"crop_area": self.local_area})
 
 
 GENTLE = ViewsConfig(
@@ -50,24 +59,24 @@ GENTLE = ViewsConfig(
 """For fine-tuning: the label must stay true."""
 
 
-def random_views(images: Tensor, config: ViewsConfig, generator: torch.Generator) -> Tensor:
+def random_views(images: Tensor, config: ViewsConfig, draws: Draws, *, side_px: int | None = None) -> Tensor:
     """One random view of each scan.
 
     Args:
         images: (B, C, H, W), or (B, C, D, H, W) with sides of one length, in -1..1, black is -1.
-        generator: on the CPU, so that the numbers are the same on every device.
+        draws: the random numbers of this batch.
+        side_px: of the views; None is that of `images`.
 
     Returns:
-        The same shape in -1..1, on the device of `images`.
+        (B, C, [S,] S, S) in -1..1, on the device of `images`.
     """
-    batch, dims = images.shape[0], images.ndim - 2
+    dims = images.ndim - 2
 
     def draw(low: float, high: float) -> Tensor:  # (B, 1, 1, 1) or (B, 1, 1, 1, 1)
-        drawn = torch.rand(batch, generator=generator) * (high - low) + low
-        return drawn.to(images.device).reshape(batch, *[1] * (dims + 1))
+        return draws.uniform(low, high).reshape(-1, *[1] * (dims + 1))
 
-    affine = _affine(batch, config, generator) if dims == 2 else _affine_3d(batch, config, generator)
-    views = _resample((images + 1) / 2, affine.to(images.device))
+    affine = _affine(config, draws) if dims == 2 else _affine_3d(config, draws)
+    views = _resample((images + 1) / 2, affine, side_px or images.shape[-1])
     if config.gamma:
         views = views.clamp_(min=1e-4).pow_(draw(-config.gamma, config.gamma).exp_())
     if config.contrast:
@@ -78,22 +87,18 @@ def random_views(images: Tensor, config: ViewsConfig, generator: torch.Generator
     if config.blur_px:
         views = _blur(views, draw(-config.blur_px, config.blur_px).clamp_(min=0.0).flatten())
     if config.noise:
-        noise = torch.randn(views.shape, generator=generator).to(images.device)
-        views = views + noise * draw(0.0, config.noise)
+        views = views + draws.normal(*views.shape[1:]) * draw(0.0, config.noise)
     return views.clamp_(0.0, 1.0).mul_(2).sub_(1)
 
 
-def _affine(batch: int, config: ViewsConfig, generator: torch.Generator) -> Tensor:
+def _affine(config: ViewsConfig, draws: Draws) -> Tensor:
     """Maps from view to scan in normalised coordinates (-1..1): crop, aspect, rotation and flip in one."""
-
-    def draw(low: float, high: float) -> Tensor:  # (B,)
-        return torch.rand(batch, generator=generator) * (high - low) + low
-
+    draw = draws.uniform  # (B,)
     side = draw(*config.crop_area).sqrt()
     stretch = draw(-math.log(config.crop_aspect), math.log(config.crop_aspect)).mul(0.5).exp()
     wide, high = (side * stretch).clamp(max=1.0), (side / stretch).clamp(max=1.0)
     angle = draw(-config.rotation_deg, config.rotation_deg).deg2rad()
-    mirror = 1 - 2 * (torch.rand(batch, generator=generator) < config.flip).float()
+    mirror = 1 - 2 * draws.chance(config.flip).float()
     shift_x, shift_y = draw(-1, 1) * (1 - wide), draw(-1, 1) * (1 - high)
     cos, sin = angle.cos(), angle.sin()
     row_x = torch.stack([mirror * wide * cos, -high * sin, shift_x], dim=1)
@@ -101,21 +106,18 @@ def _affine(batch: int, config: ViewsConfig, generator: torch.Generator) -> Tens
     return torch.stack([row_x, row_y], dim=1)  # (B, 2, 3)
 
 
-def _affine_3d(batch: int, config: ViewsConfig, generator: torch.Generator) -> Tensor:
+def _affine_3d(config: ViewsConfig, draws: Draws) -> Tensor:
     """The same for cubes: (B, 3, 4) in the order right, front, head."""
-
-    def draw(low: float, high: float, count: int) -> Tensor:  # (B, count)
-        return torch.rand(batch, count, generator=generator) * (high - low) + low
-
+    draw = draws.uniform  # (B, count)
     side = draw(*config.crop_area, 1).sqrt()
     half = math.log(config.crop_aspect) / 2
     sides = (side * draw(-half, half, 3).exp()).clamp(max=1.0)  # (B, 3)
     shift = draw(-1, 1, 3) * (1 - sides)
     if config.keep_scale:
         sides = torch.ones_like(sides)
-    mirror = torch.ones(batch, 3)
-    mirror[torch.rand(batch, generator=generator) < config.flip, 0] = -1
-    axis = F.normalize(torch.randn(batch, 3, generator=generator), dim=1)
+    mirror = torch.ones_like(sides)
+    mirror[draws.chance(config.flip), 0] = -1
+    axis = F.normalize(draws.normal(3), dim=1)
     angle = draw(-config.rotation_deg, config.rotation_deg, 1).deg2rad()
     turn = _turn(axis, angle) * (mirror * sides)[:, None, :]
     return torch.cat([turn, shift[:, :, None]], dim=2)
@@ -127,11 +129,12 @@ def _turn(axis: Tensor, angle: Tensor) -> Tensor:
     none = torch.zeros_like(x)
     cross = torch.stack([none, -z, y, z, none, -x, -y, x, none], dim=1).reshape(-1, 3, 3)
     sin, cos = angle.sin()[:, :, None], angle.cos()[:, :, None]
-    return torch.eye(3) + sin * cross + (1 - cos) * (cross @ cross)
+    return torch.eye(3, device=axis.device) + sin * cross + (1 - cos) * (cross @ cross)
 
 
-def _resample(images: Tensor, affine: Tensor) -> Tensor:
-    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+def _resample(images: Tensor, affine: Tensor, side_px: int) -> Tensor:
+    shape = [*images.shape[:2], *[side_px] * (images.ndim - 2)]
+    grid = F.affine_grid(affine, shape, align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -22,6 +22,11 @@ def generator(*identity: object) -> torch.Generator:
     return torch.Generator().manual_seed(_seed(*identity))
 
 
+def rng(*identity: object) -> np.random.Generator:
+    """The same for NumPy."""
+    return np.random.default_rng(_seed(*identity))
+
+
 def batch_rows(rows: Rows, *, step: int, batch_size: int, seed: int) -> Rows:
     """The rows of one step: every epoch a new permutation, batches running on across epochs.
 
@@ -37,7 +42,7 @@ def batch_rows(rows: Rows, *, step: int, batch_size: int, seed: int) -> Rows:
     epochs = wanted // len(rows)
     drawn = np.empty(batch_size, np.int64)
     for epoch in np.unique(epochs):
-        order = np.random.default_rng(_seed("order", seed, int(epoch))).permutation(len(rows))
+        order = rng("order", seed, int(epoch)).permutation(len(rows))
         here = epochs == epoch
         drawn[here] = rows[order[wanted[here] % len(rows)]]
     return drawn

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -23,7 +23,7 @@ from medtl.training.checkpoint import load_checkpoint, save_checkpoint
 CHECKPOINT_EVERY_S = 30.0
 METRICS_EVERY = 10
 
-BatchAt = Callable[[int, torch.device], tuple[Tensor, ...]]
+BatchAt = Callable[[int, torch.device], tuple[Any, ...]]
 
 
 def train(

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from medtl.pretraining.objectives.simclr import SimCLR, SimCLRConfig, nt_xent
+from tests.pretraining.tiny import tiny_encoder, views_of
 
 
 def slow_nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
@@ -49,14 +50,27 @@ def test_does_not_depend_on_order_length_or_rotation() -> None:
         torch.testing.assert_close(nt_xent(a, b, temperature=0.2), loss)
 
 
+def test_members_of_one_group_are_no_negatives() -> None:
+    """Leaving them out of the sum is the same as moving them infinitely far away."""
+    g = torch.Generator().manual_seed(0)
+    first, second = torch.randn(5, 4, generator=g), torch.randn(5, 4, generator=g)
+    group = torch.tensor([0, 1, 1, 2, 3])
+    z = [v.double() / v.double().norm() for v in [*first, *second]]
+    both, total = [*group.tolist()] * 2, 0.0
+    for i in range(10):
+        j = (i + 5) % 10
+        bottom = sum(math.exp(float(z[i] @ z[k]) / 0.2) for k in range(10) if k == j or both[k] != both[i])
+        total += -math.log(math.exp(float(z[i] @ z[j]) / 0.2) / bottom)
+    assert float(nt_xent(first, second, temperature=0.2, group=group)) == pytest.approx(total / 10, rel=1e-4)
+
+
 def test_module_pairs_the_views_of_one_scan() -> None:
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 12))
     torch.manual_seed(0)
-    objective = SimCLR(encoder, embedding_dim=12, config=SimCLRConfig())
+    objective = SimCLR(tiny_encoder(), SimCLRConfig())
     scans = torch.randn(32, 1, 1, 4, 4)
     same = scans.expand(-1, 2, -1, -1, -1)
-    loss, logs = objective(same)
+    loss, logs = objective(views_of(same))
     assert logs["top1"] == 1.0
     shuffled = torch.cat([scans, scans.roll(1, dims=0)], dim=1)
-    worse, logs = objective(shuffled)
+    worse, logs = objective(views_of(shuffled))
     assert logs["top1"] < 0.2 and worse > loss

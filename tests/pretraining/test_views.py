@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import GENTLE, ViewsConfig, random_views
 
 STILL = ViewsConfig(
@@ -17,35 +18,39 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def views_of(images: torch.Tensor, config: ViewsConfig, *, seed: int = 0) -> torch.Tensor:
+    return random_views(images, config, Draws("test", seed, total=len(images)))
+
+
 def scans(count: int = 8, side: int = 32) -> torch.Tensor:
     return torch.rand(count, 1, side, side, generator=generator(9)) * 2 - 1
 
 
 def test_nothing_varies_gives_the_scan() -> None:
     images = scans()
-    torch.testing.assert_close(random_views(images, STILL, generator()), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(views_of(images, STILL), images, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("config", [ViewsConfig(), GENTLE])
 def test_range_shape_and_seed(config: ViewsConfig) -> None:
     images = scans()
     before = images.clone()
-    views = random_views(images, config, generator())
+    views = views_of(images, config)
     assert views.shape == images.shape and views.min() >= -1 and views.max() <= 1
     assert torch.equal(images, before), "the input is left alone"
-    assert torch.equal(views, random_views(images, config, generator()))
-    assert not torch.equal(views, random_views(images, config, generator(1)))
+    assert torch.equal(views, views_of(images, config))
+    assert not torch.equal(views, views_of(images, config, seed=1))
 
 
 def test_each_scan_has_its_own_view() -> None:
-    views = random_views(scans(1).repeat(4, 1, 1, 1), ViewsConfig(), generator())
+    views = views_of(scans(1).repeat(4, 1, 1, 1), ViewsConfig())
     assert all(not torch.equal(views[0], views[i]) for i in (1, 2, 3))
 
 
 def test_flip_is_a_mirror_and_off_by_default() -> None:
     images = scans()
     config = STILL.model_copy(update={"flip": 1.0})
-    torch.testing.assert_close(random_views(images, config, generator()), images.flip(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(views_of(images, config), images.flip(-1), atol=1e-5, rtol=0)
     assert ViewsConfig().flip == 0.0
 
 
@@ -54,7 +59,7 @@ def test_crop_shows_a_part_of_the_asked_area() -> None:
     ramp = torch.linspace(-1, 1, side).expand(1, 1, side, side)
     images = torch.cat([ramp.repeat(200, 1, 1, 1), ramp.mT.repeat(200, 1, 1, 1)])
     config = STILL.model_copy(update={"crop_area": (0.3, 0.6)})
-    views = random_views(images, config, generator())
+    views = views_of(images, config)
     # A view of a ramp spans as much of it as the crop is wide; the border columns lie half a pixel inside.
     wide = (views[:200].amax(dim=(1, 2, 3)) - views[:200].amin(dim=(1, 2, 3))) / 2 * side / (side - 1)
     assert wide.min() >= math.sqrt(0.3) - 0.03 and wide.max() <= math.sqrt(0.6) + 0.03
@@ -65,7 +70,7 @@ def test_rotation_turns_by_the_drawn_angle() -> None:
     side = 65
     images = torch.full((100, 1, side, side), -1.0)
     images[:, :, 5:10, 30:35] = 1.0  # a spot above the centre
-    views = random_views(images, STILL.model_copy(update={"rotation_deg": 15.0}), generator())
+    views = views_of(images, STILL.model_copy(update={"rotation_deg": 15.0}))
     angles = []
     for view in (views[:, 0] + 1).numpy():
         row, column = ndimage.center_of_mass(view)
@@ -76,7 +81,7 @@ def test_rotation_turns_by_the_drawn_angle() -> None:
 
 def test_blur_equals_a_gaussian_filter() -> None:
     images = scans(1, 48).repeat(64, 1, 1, 1)
-    views = random_views(images, STILL.model_copy(update={"blur_px": 2.0}), generator())
+    views = views_of(images, STILL.model_copy(update={"blur_px": 2.0}))
     blurred = [v for v in views[:, 0].numpy() if abs(v - images[0, 0].numpy()).max() > 1e-3]
     assert 15 < len(blurred) < 49, "half the views stay sharp"
     for view in blurred[:10]:
@@ -92,12 +97,12 @@ def test_blur_equals_a_gaussian_filter() -> None:
 
 def test_gamma_and_contrast_keep_order() -> None:
     ramp = torch.linspace(-0.9, 0.9, 32).expand(16, 1, 32, 32)
-    views = random_views(ramp, STILL.model_copy(update={"gamma": 0.4, "contrast": 0.3}), generator())
+    views = views_of(ramp, STILL.model_copy(update={"gamma": 0.4, "contrast": 0.3}))
     assert (views.diff(dim=-1) >= -1e-5).all()
 
 
 def test_black_border_comes_in_where_a_view_leaves_the_scan() -> None:
-    views = random_views(torch.ones(20, 1, 32, 32), STILL.model_copy(update={"rotation_deg": 15.0}), generator(3))
+    views = views_of(torch.ones(20, 1, 32, 32), STILL.model_copy(update={"rotation_deg": 15.0}), seed=3)
     assert float(views[:, :, 0, 0].min()) == -1.0
 
 
@@ -107,45 +112,57 @@ def volumes(count: int = 4, side: int = 20) -> torch.Tensor:
 
 def test_nothing_varies_gives_the_volume() -> None:
     images = volumes()
-    torch.testing.assert_close(random_views(images, STILL, generator()), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(views_of(images, STILL), images, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("config", [ViewsConfig(), GENTLE])
 def test_range_shape_and_seed_of_volumes(config: ViewsConfig) -> None:
     images = volumes()
-    views = random_views(images, config, generator())
+    views = views_of(images, config)
     assert views.shape == images.shape and views.min() >= -1 and views.max() <= 1
-    assert torch.equal(views, random_views(images, config, generator()))
-    assert not torch.equal(views, random_views(images, config, generator(1)))
+    assert torch.equal(views, views_of(images, config))
+    assert not torch.equal(views, views_of(images, config, seed=1))
 
 
 def test_a_volume_is_mirrored_from_left_to_right() -> None:
     images = volumes()
-    views = random_views(images, STILL.model_copy(update={"flip": 1.0}), generator())
+    views = views_of(images, STILL.model_copy(update={"flip": 1.0}))
     torch.testing.assert_close(views, images.flip(-1), atol=1e-5, rtol=0)
 
 
+class OneTurn(Draws):
+    """Turns about a given axis, and remembers by what angle."""
+
+    def __init__(self, axis: torch.Tensor) -> None:
+        super().__init__("turn", total=1)
+        self.axis, self.angle_deg = axis, 0.0
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return self.axis
+
+    def uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
+        drawn = super().uniform(low, high, *shape)
+        if high == 90.0:
+            self.angle_deg = float(drawn)
+        return drawn
+
+
 @pytest.mark.parametrize("lies_along", [0, 1, 2])
-def test_a_turn_equals_scipy_s(lies_along: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_equals_scipy_s(lies_along: int) -> None:
     """One turn about one axis of the volume, against `scipy.ndimage.rotate` in the plane across it."""
-    side, angle = 24, 90.0
-    axis = torch.eye(3)[[2 - lies_along]]  # the affine's order is right, front, head
-    monkeypatch.setattr(torch, "randn", lambda *size, generator: axis.expand(*size))
-    config = STILL.model_copy(update={"rotation_deg": angle})
+    side = 24
+    draws = OneTurn(torch.eye(3)[[2 - lies_along]])  # the affine's order is right, front, head
+    config = STILL.model_copy(update={"rotation_deg": 90.0})
     smooth = ndimage.gaussian_filter(torch.rand(side, side, side, generator=generator(2)).numpy(), 2)
     smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
-    view = (random_views(torch.from_numpy(smooth)[None, None] * 2 - 1, config, generator())[0, 0].numpy() + 1) / 2
-    drawn = generator()
-    for count in (1, 3, 3, 1):  # what is drawn before the angle: size, sides, shift, flip
-        torch.rand(count, generator=drawn)
-    turned = float(torch.rand(1, generator=drawn) * 2 - 1) * angle
+    view = (random_views(torch.from_numpy(smooth)[None, None] * 2 - 1, config, draws)[0, 0].numpy() + 1) / 2
     plane = tuple(axis for axis in range(3) if axis != lies_along)
     inside = slice(6, -6)
     errors = {}
     for sign in (1, -1):
-        oracle = ndimage.rotate(smooth, sign * turned, axes=plane, reshape=False, order=1)
+        oracle = ndimage.rotate(smooth, sign * draws.angle_deg, axes=plane, reshape=False, order=1)
         errors[sign] = abs(oracle - view)[inside, inside, inside].max()
-    assert abs(turned) > 3
+    assert abs(draws.angle_deg) > 3
     assert min(errors.values()) < 1e-4 and max(errors.values()) > 0.02, errors
 
 
@@ -161,7 +178,7 @@ def test_gentle_views_keep_a_volume_s_scale_and_the_default_does_not() -> None:
     size = ((images + 1) / 2).sum(dim=(1, 2, 3, 4))
 
     def sizes(config: ViewsConfig) -> torch.Tensor:
-        views = random_views(images, config.model_copy(update=still), generator())
+        views = views_of(images, config.model_copy(update=still))
         return ((views + 1) / 2).sum(dim=(1, 2, 3, 4)) / size
 
     assert (sizes(GENTLE) - 1).abs().max() < 0.02
@@ -169,7 +186,7 @@ def test_gentle_views_keep_a_volume_s_scale_and_the_default_does_not() -> None:
 
 
 def test_gentle_views_move_a_volume() -> None:
-    views = random_views(ball()[None, None].repeat(40, 1, 1, 1, 1), GENTLE, generator())
+    views = views_of(ball()[None, None].repeat(40, 1, 1, 1, 1), GENTLE)
     places = torch.tensor([ndimage.center_of_mass((view > 0).numpy()) for view in views[:, 0]])
     assert (places.std(dim=0) > 0.5).all()
     # A crop of 70 % of the area lies up to (1 - sqrt(0.7)) / 2 of the side away; crop_aspect adds up to 5 %.
@@ -178,7 +195,7 @@ def test_gentle_views_move_a_volume() -> None:
 
 def test_blur_of_a_volume_equals_a_gaussian_filter() -> None:
     images = volumes(1, 24).repeat(16, 1, 1, 1, 1)
-    views = random_views(images, STILL.model_copy(update={"blur_px": 1.0}), generator())
+    views = views_of(images, STILL.model_copy(update={"blur_px": 1.0}))
     blurred = [view for view in views[:, 0].numpy() if abs(view - images[0, 0].numpy()).max() > 1e-3]
     assert 3 < len(blurred) < 14
     for view in blurred[:3]:

@@ -6,6 +6,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medtl.config import StrictModel
+from medtl.encoders.table import Encoder
+from medtl.pretraining.batch import Views
+from medtl.pretraining.objectives.parts import projector
+from medtl.training.together import gathered
 
 
 class SimCLRConfig(StrictModel):
@@ -17,49 +21,52 @@ class SimCLRConfig(StrictModel):
     """Size of the space in which views are compared."""
 
 
-def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, *, temperature: float, group: Tensor | None = None) -> Tensor:
     """Normalised temperature-scaled cross entropy (Chen 2020, arXiv 2002.05709, eq. 1, mean over both views).
 
     Args:
         first, second: (B, D) projections of the two views of the same scans, not yet normalised.
+        group: (B,) scans with the same number are no negatives of each other; None: each scan is its own.
 
     Returns:
-        The scalar loss; log(2B - 1) when all projections are the same.
+        The scalar loss; log(2B - 1) when all projections are the same and no two scans share a group.
     """
     z = F.normalize(torch.cat([first, second]), dim=1)  # (2B, D)
     similarity = z @ z.T / temperature
-    similarity.fill_diagonal_(-torch.inf)
     batch = len(first)
     partner = torch.arange(2 * batch, device=z.device).roll(batch)
-    return F.cross_entropy(similarity, partner)
+    both = torch.arange(batch, device=z.device).repeat(2) if group is None else group.repeat(2)
+    no_negative = both[:, None] == both[None, :]
+    no_negative[torch.arange(2 * batch, device=z.device), partner] = False
+    return F.cross_entropy(similarity.masked_fill(no_negative, -torch.inf), partner)
 
 
 class SimCLR(nn.Module):
     """Chen 2020 with its two-layer projection head; the encoder's embedding is what is kept.
 
-    Departure: the temperature's default is 0.2, which suits batches of 128 to 256, not 0.5.
+    Departures: the temperature's default is 0.2, which suits batches of 128 to 256, not 0.5; scans of one patient and
+    near-duplicates are no negatives of each other.
     """
 
     Config = SimCLRConfig
     n_views = 2
+    n_crops = 0
 
-    def __init__(self, encoder: nn.Module, *, embedding_dim: int, config: SimCLRConfig) -> None:
+    def __init__(self, encoder: Encoder, config: SimCLRConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.temperature = config.temperature
-        self.projection = nn.Sequential(
-            nn.Linear(embedding_dim, embedding_dim, bias=False),
-            nn.BatchNorm1d(embedding_dim),
-            nn.ReLU(),
-            nn.Linear(embedding_dim, config.projection_dim),
-        )
+        self.projection = projector(encoder.embedding_dim, encoder.embedding_dim, config.projection_dim)
 
-    def forward(self, views: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """views: (B, 2, C, [D,] H, W) -> the loss, and the share of views whose nearest is their partner."""
-        projected = self.projection(self.encoder(views.transpose(0, 1).flatten(0, 1)))  # (2B, D)
-        first, second = projected.chunk(2)
-        loss = nt_xent(first, second, temperature=self.temperature)
+    def forward(self, views: Views) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and the share of views whose nearest is their partner."""
+        projected = self.projection(self.encoder(views.whole.transpose(0, 1).flatten(0, 1)))  # (2B, D)
+        first, second = (gathered(half) for half in projected.chunk(2))
+        loss = nt_xent(first, second, temperature=self.temperature, group=gathered(views.group))
         with torch.no_grad():
             nearest = (F.normalize(first, dim=1) @ F.normalize(second, dim=1).T).argmax(dim=1)
             top1 = (nearest == torch.arange(len(first), device=nearest.device)).float().mean()
         return loss, {"top1": round(float(top1), 4)}
+
+    def after_step(self, done: float) -> None:
+        """Nothing moves but parameters."""

@@ -1,0 +1,88 @@
+"""One objective, or several that teach one encoder at once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from medtl.config import build
+from medtl.encoders.table import Encoder
+from medtl.errors import ConfigError
+from medtl.pretraining.batch import Views
+from medtl.pretraining.methods import methods_of
+from medtl.pretraining.objectives import Objective
+
+
+class Weighted(nn.Module):
+    """The weighted sum of objectives that share an encoder, in the form that the training loop takes.
+
+    Args:
+        objectives: by name; each is a module with the same encoder.
+        weights: of each loss.
+    """
+
+    def __init__(self, objectives: Mapping[str, Objective], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.objectives = nn.ModuleDict(objectives)  # type: ignore[arg-type]
+        self.weights = dict(weights)
+        self.n_views = max(objective.n_views for objective in objectives.values())
+        self.n_crops = max(objective.n_crops for objective in objectives.values())
+
+    def forward(self, views: Views) -> tuple[Tensor, dict[str, float]]:
+        """The sum, and the figures of each; those of several are called `name.figure`."""
+        total = views.whole.new_zeros(())
+        figures: dict[str, float] = {}
+        for name, objective in self._each():
+            loss, said = objective(views)
+            total = total + self.weights[name] * loss
+            if len(self.objectives) == 1:
+                return total, said
+            figures |= {f"{name}.loss": round(float(loss.detach()), 4)} | {f"{name}.{k}": v for k, v in said.items()}
+        return total, figures
+
+    def after_step(self, done: float) -> None:
+        """Move what is no parameter."""
+        for _, objective in self._each():
+            objective.after_step(done)
+
+    def _each(self) -> Iterator[tuple[str, Objective]]:
+        for name, objective in self.objectives.items():
+            yield name, cast(Objective, objective)
+
+
+def build_weighted(
+    method: str, objective: Mapping[str, Any], weights: Mapping[str, float], encoder: Encoder
+) -> tuple[Weighted, dict[str, Any]]:
+    """The objective or objectives around an encoder.
+
+    Args:
+        method: a name of the table of methods, or several joined by +.
+        objective: settings; of several methods, by their names.
+        weights: of several methods: what each loss counts, 1 where not said.
+
+    Returns:
+        The module, and the complete settings under the keys `objective` and `weights`.
+
+    Raises:
+        ConfigError: an unknown method, setting or weight, or a method that is not for these scans.
+    """
+    methods = methods_of(method)
+    several = len(methods) > 1
+    for key, values in {"weights": weights, "objective": objective if several else {}}.items():
+        if unknown := sorted(set(values) - set(methods)):
+            raise ConfigError(
+                f"{key}: '{unknown[0]}' is none of the methods of this run; write {key}.METHOD with one of "
+                f"{', '.join(methods)}"
+            )
+    built: dict[str, Objective] = {}
+    settings: dict[str, Any] = {}
+    for name, row in methods.items():
+        if encoder.dims not in row.dims:
+            kind = "volumes" if encoder.dims == 3 else "images"
+            raise ConfigError(f"method '{name}' is not for {kind}; medtl methods lists those that are")
+        found = row.load()
+        config = build(found.Config, objective.get(name, {}) if several else objective, source="objective")
+        settings[name] = config.model_dump(mode="json")
+        built[name] = found(encoder, config)
+    counted = {name: weights.get(name, 1.0) for name in methods}
+    return Weighted(built, counted), {"objective": settings if several else settings[name], "weights": counted}
