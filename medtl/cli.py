@@ -49,6 +49,7 @@ Labels = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
+STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
 
 
 @app.command()
@@ -134,9 +135,7 @@ def pretrain(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
     method: Annotated[str | None, typer.Option(help="How to learn without labels [default: simclr]")] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="random, imagenet, or the folder of an earlier run [default: random]")
-    ] = None,
+    from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} [default: random]")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     resume: Resume = False,
     config: ConfigFile = None,
@@ -153,9 +152,7 @@ def finetune(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
     labels: Labels = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="random, imagenet, or the folder of a pretraining run [default: random]")
-    ] = None,
+    encoder: Annotated[str | None, typer.Option(help=f"{STARTS} [default: random]")] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006
