@@ -9,6 +9,7 @@ import typer
 
 import medtl
 from medtl.errors import MedtlError, Stopped
+from medtl.progress import print_table, say
 
 app = typer.Typer(
     help="From a folder of unlabeled scans to a calibrated abnormality detector that radiologists can correct, "
@@ -134,7 +135,9 @@ def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that in
 def pretrain(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
-    method: Annotated[str | None, typer.Option(help="How to learn without labels [default: simclr]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="How to learn without labels; medtl methods lists all [default: simclr]")
+    ] = None,
     from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} [default: random]")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     resume: Resume = False,
@@ -145,6 +148,17 @@ def pretrain(
     medtl.pretrain(
         dataset, out=out, method=method, from_=from_, minutes=minutes, resume=resume, config=config, settings=settings
     )
+
+
+@app.command()
+def methods() -> None:
+    """List the ways to learn without labels: paper, dimensions, cost and use."""
+    rows = [
+        (name, row.paper, " ".join(f"{d}D" for d in row.dims), f"{row.cost:.1f}", row.when)
+        for name, row in medtl.methods().items()
+    ]
+    print_table(("method", "paper", "for", "cost", "when to use it"), rows)
+    say("cost: time of a step, SimCLR's is 1. Several at once: --method NAME+NAME. See docs/guide/pretraining.md")
 
 
 @app.command()
