@@ -97,6 +97,11 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+def methods() -> Mapping[str, Method]:
+    """The table of pretraining methods, by the names that `pretrain` takes."""
+    return METHODS
+
+
 def find_method(name: str) -> Method:
     """The method of that name.
 
