@@ -1,6 +1,5 @@
 """DICOM pixel data: stored values, decoded by the fastest correct decoder of each transfer syntax."""
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,8 +75,8 @@ def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
     for _ in _checked_streams(dataset, name):
         pass
     try:
-        whole, shift = _from_the_top(dataset)
-        raw = np.asarray(pixel_array(whole, decoding_plugin=_plugin_for(dataset), allow_excess_frames=False))
+        options, shift = _from_the_top(dataset)
+        raw = np.asarray(pixel_array(dataset, allow_excess_frames=False, **options))
     except MemoryError:
         raise
     except Exception as problem:  # each decoder has its own
@@ -93,8 +92,8 @@ def decoded_frames(dataset: FileDataset, name: str) -> Iterator[npt.NDArray[Any]
         ScanError: `truncated` or `damaged`.
     """
     streams = _checked_streams(dataset, name)
-    whole, shift = _from_the_top(dataset)
-    frames = iter_pixels(whole, decoding_plugin=_plugin_for(dataset))
+    options, shift = _from_the_top(dataset)
+    frames = iter_pixels(dataset, **options)
     for _ in range(number_of_frames(dataset)):
         try:
             next(streams, None)
@@ -141,11 +140,6 @@ def _is_short(problem: Exception) -> bool:
     return isinstance(problem, EOFError) or any(words in said for words in short)
 
 
-def _plugin_for(dataset: FileDataset) -> str:
-    """The decoder of a transfer syntax; empty for pixels that need none."""
-    return _DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")
-
-
 def _checked_streams(dataset: FileDataset, name: str) -> Iterator[None]:
     """Look at each compressed frame before it is decoded: it must be of the size that the header says.
 
@@ -174,21 +168,20 @@ def _is_coded(dataset: FileDataset) -> bool:
     return syntax.is_encapsulated and syntax != RLELossless and "PixelData" in dataset
 
 
-def _from_the_top(dataset: FileDataset) -> tuple[FileDataset, int]:
-    """A header that lets pydicom keep all bits up to the highest one used, and by how much values are then too high.
+def _from_the_top(dataset: FileDataset) -> tuple[dict[str, Any], int]:
+    """Options that make pydicom keep all bits up to the highest one used, and by how much values are then too high.
 
     Values need not start at the lowest bit (PS3.5 8.1.1), which pydicom takes for granted. In a codestream they start
     there if it has no more bits than are stored, whatever HighBit says.
     """
+    options: dict[str, Any] = {"decoding_plugin": _DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")}
     stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
     shift = high + 1 - stored
     if shift <= 0 or stored < 1 or high >= int(dataset.BitsAllocated):
-        return dataset, 0
+        return options, 0
     if _is_coded(dataset):
         first = next(generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
         head = codestream_head(first)
         if head is None or head.bits <= high:
-            return dataset, 0
-    whole = copy.copy(dataset)
-    whole.BitsStored = high + 1
-    return whole, shift
+            return options, 0
+    return options | {"bits_stored": high + 1}, shift
