@@ -13,17 +13,17 @@ WIDEST_TABLE = 100
 
 @contextmanager
 def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> Iterator[Update]:
-    """Show how far work has come; yields `update(done, **figures)`.
+    """Show how far work has come; yields `update(done, total=None, **figures)`.
 
     Args:
         title: what is being done, such as "pretraining".
-        total: how many units there are in all.
+        total: how many units there are in all; `update` may say otherwise later.
         unit: what is counted: "files", "steps".
         start: units that an earlier, interrupted call has done.
     """
     began = time.monotonic()
 
-    def line(done: int, figures: dict[str, object]) -> str:
+    def line(done: int, total: int, figures: dict[str, object]) -> str:
         elapsed = time.monotonic() - began
         rate = (done - start) / elapsed if elapsed > 0 else 0.0
         left = f"{clock((total - done) / rate)} left" if rate > 0 else "-- left"
@@ -36,21 +36,21 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
 
         bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), console=Console(stderr=True))
         with bar:
-            task: TaskID = bar.add_task(line(start, {}), total=total, completed=start)
+            task: TaskID = bar.add_task(line(start, total, {}), total=total, completed=start)
 
-            def live(done: int, **figures: object) -> None:
-                bar.update(task, completed=done, description=line(done, figures))
+            def live(done: int, total: int = total, **figures: object) -> None:
+                bar.update(task, completed=done, total=total, description=line(done, total, figures))
 
             yield live
     else:
         last = began
 
-        def plain(done: int, **figures: object) -> None:
+        def plain(done: int, total: int = total, **figures: object) -> None:
             nonlocal last
             now = time.monotonic()
             if now - last >= PLAIN_EVERY_S or (done == total and now - began > 1):
                 last = now
-                print(line(done, figures), file=sys.stderr, flush=True)
+                print(line(done, total, figures), file=sys.stderr, flush=True)
 
         yield plain
 

@@ -28,6 +28,7 @@ from medtl.pretraining.views import GENTLE, ViewsConfig, random_views
 from medtl.progress import say
 from medtl.training.batches import Rows, batch_rows
 from medtl.training.loop import train
+from medtl.training.pace import Pace
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import one_cycle
 
@@ -190,7 +191,7 @@ def _fit(
         optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
         batch_at=_batches(data, labels, rows, start, plan),
         rate_at=one_cycle,
-        steps=plan.steps,
+        pace=Pace(steps=plan.steps),
         batch_size=plan.batch_size,
         folder=work,
         identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},

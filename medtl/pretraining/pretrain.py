@@ -1,6 +1,5 @@
 """`medtl pretrain`: an encoder from scans without labels."""
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
-from torch import nn
 
-from medtl.config import StrictModel, load
+from medtl.config import load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.preprocess import PreprocessSpec
@@ -19,56 +16,23 @@ from medtl.encoders.embed import embed
 from medtl.encoders.store import save_encoder, start_from
 from medtl.encoders.table import Encoder
 from medtl.errors import RunError
-from medtl.pretraining.batch import Views, view_batches
+from medtl.pretraining.batch import view_batches
+from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
 from medtl.pretraining.health import draw_health, rankme, spread
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
-from medtl.pretraining.sampling import Pairs, Sampler
-from medtl.pretraining.views import ViewsConfig
+from medtl.pretraining.plan import planned
+from medtl.pretraining.sampling import Sampler
 from medtl.progress import clock, say
 from medtl.training.batches import Rows
-from medtl.training.loop import one_device, train
+from medtl.training.loop import train
+from medtl.training.pace import Pace
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
 
-SMALLEST_BATCH = 8
+FOR_STEPS = 0.97
+"""Of the budget; the rest is for what is written at the end."""
 HEALTH_SCANS = 512
 HEALTH_CHECKS = 20
-
-
-class PretrainConfig(StrictModel):
-    """Everything that decides what a pretraining run learns."""
-
-    method: str = "simclr"
-    """A name of the table of methods, or several joined by + that are learned together."""
-    from_: str = Field(default="random", alias="from")
-    """Where the weights start: "random", "imagenet", the folder of an earlier run or of a bundle, or a file with a
-    ResNet's weights in torchvision's or RadImageNet's layout."""
-    network: str | None = None
-    """A name of the encoder table; None takes the small default, or what `from` brings."""
-    input_px: int | None = None
-    """Side of the network's input in pixels; None takes the encoder's default."""
-    minutes: float = Field(default=10.0, gt=0)
-    """How long to train; the number of steps is computed from a measurement at the start."""
-    steps: int | None = Field(default=None, ge=1)
-    """How many steps to train; where given, `minutes` does not count."""
-    batch_size: int | None = Field(default=None, ge=SMALLEST_BATCH)
-    """Scans a step, each with two views; None takes 128 images or 32 volumes. Fewer where the dataset is smaller."""
-    lr: float = Field(default=1e-3, gt=0)
-    """Top learning rate of AdamW."""
-    weight_decay: float = Field(default=1e-4, ge=0)
-    """Decoupled weight decay of AdamW."""
-    views: ViewsConfig = ViewsConfig()
-    """How the views differ from the scan."""
-    pairs: Pairs = "scan"
-    """What the second view shows: the same "scan", or another of the same "study" or "patient" where there is one."""
-    objective: dict[str, Any] = Field(default_factory=dict)
-    """The settings of the objective; of several that are learned together, by their names."""
-    weights: dict[str, float] = Field(default_factory=dict)
-    """Of several objectives: what each loss counts; 1 where not said."""
-    seed: int = 0
-    """Same seed, same data, same machine: same weights."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
 
 def pretrain(
@@ -101,6 +65,7 @@ def pretrain(
     Raises:
         MedtlError: see the message.
     """
+    began = time.monotonic()
     data, folder = open_dataset(Path(dataset)), Path(out)
     said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
     asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
@@ -109,44 +74,43 @@ def pretrain(
         say(f"{folder}: this run is finished already")
         return folder
     torch.manual_seed(plan.seed)
-    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     rows = training_rows(data)
-    batch_size = min(plan.batch_size or (128 if data.spec.dims == 2 else 32), len(rows))
+    if not resume:
+        plan = planned(plan, data, scans=len(rows))
+    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     encoder = start.encoder
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
+    plan = plan.model_copy(update={"network": encoder.name, "input_px": start.spec.input_px} | resolved)
+    assert plan.batch_size is not None
+    save_config(folder, plan)
     sampler = Sampler(
-        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=batch_size, seed=plan.seed
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=plan.batch_size, seed=plan.seed
     )
     batch_at = view_batches(
         data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed
     )
-    steps = plan.steps or _steps_in(plan.minutes * 60, module, batch_at)
-    plan = plan.model_copy(
-        update={"steps": steps, "network": encoder.name, "input_px": start.spec.input_px, "batch_size": batch_size}
-        | resolved
-    )
-    save_config(folder, plan)
+    spent = time.monotonic() - began
+    pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=max(1.0, FOR_STEPS * 60 * plan.minutes - spent))
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
-        f"{start.spec.input_px} px: {steps:,} steps of {batch_size}, "
-        f"{steps * batch_size / len(rows):.0f} epochs"
+        f"{start.spec.input_px} px, {plan.batch_size} a step, "
+        + (f"{plan.steps:,} steps" if plan.steps else f"for {clock(60 * plan.minutes)}")
     )
-    began = time.monotonic()
     train(
         title="pretraining",
         module=module,
         optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
         batch_at=batch_at,
         rate_at=warmup_cosine,
-        steps=steps,
-        batch_size=batch_size,
+        pace=pace,
+        batch_size=plan.batch_size,
         folder=folder,
         identity={"dataset": data.fingerprint},
         resume=resume,
-        after_step=_after_step(module, _health_checks(data, rows, start.spec, encoder, steps), steps),
+        after_step=_after_step(module, _health_checks(data, rows, start.spec, encoder)),
     )
     draw_health(folder / "metrics.jsonl", folder / "health.png")
-    learned = f"{plan.method} on {len(rows):,} scans, {steps:,} steps of {batch_size}"
+    learned = f"{plan.method} on {len(rows):,} scans, {pace.done:,} steps of {plan.batch_size}"
     about: dict[str, Any] = {
         "method": plan.method,
         "history": [*start.history, learned],
@@ -178,43 +142,25 @@ def copies_of(data: Dataset) -> Rows:
     return near_duplicates([str(text) for text in data.manifest["phash"].fillna("")], data.pixels)
 
 
-def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]]) -> int:
-    """How many steps fit: a copy of the module is trained for some seconds, so that the run itself is untouched."""
-    device = one_device().device
-    trial = copy.deepcopy(module).to(device)
-    optimizer = torch.optim.AdamW(trial.parameters())
-    times: list[float] = []
-    began = time.monotonic()
-    while len(times) < 3 or (len(times) < 20 and time.monotonic() - began < 0.05 * seconds):
-        at = time.monotonic()
-        loss, _ = trial(*batch_at(len(times), device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        times.append(time.monotonic() - at)
-    left = seconds - (time.monotonic() - began)
-    return max(1, int(0.97 * left / float(np.median(times[1:]))))
-
-
 def _after_step(
-    module: Weighted, check: Callable[[int], dict[str, float]], steps: int
-) -> Callable[[int], dict[str, float]]:
-    def after(done: int) -> dict[str, float]:
-        module.after_step(done / steps)
-        return check(done)
+    module: Weighted, check: Callable[[int, float], dict[str, float]]
+) -> Callable[[int, float], dict[str, float]]:
+    def after(done: int, share: float) -> dict[str, float]:
+        module.after_step(share)
+        return check(done, share)
 
     return after
 
 
 def _health_checks(
-    data: Dataset, rows: Rows, spec: PreprocessSpec, encoder: Encoder, steps: int
-) -> Callable[[int], dict[str, float]]:
+    data: Dataset, rows: Rows, spec: PreprocessSpec, encoder: Encoder
+) -> Callable[[int, float], dict[str, float]]:
     """RankMe and spread on a fixed sample of scans, some twenty times a run."""
     sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), HEALTH_SCANS)).astype(np.int64)]
-    every = max(10, steps // HEALTH_CHECKS // 10 * 10)
 
-    def check(done: int) -> dict[str, float]:
-        if done % every and done != steps:
+    def check(done: int, share: float) -> dict[str, float]:
+        before = share * (done - 1) / done
+        if int(share * HEALTH_CHECKS) == int(before * HEALTH_CHECKS):
             return {}
         embeddings = embed(encoder, data, sample, spec)
         return {"rankme": round(rankme(embeddings), 2), "spread": round(spread(embeddings), 4)}

@@ -21,14 +21,14 @@ def save_checkpoint(
     *,
     modules: Mapping[str, nn.Module],
     optimizer: Optimizer,
-    step: int,
+    pace: Mapping[str, Any],
     identity: Mapping[str, Any],
 ) -> None:
     """Write everything that resuming needs, atomically.
 
     Args:
         modules: the trained network and what moves along with it (averaged weights, queues), by name.
-        step: how many steps are done.
+        pace: the state of the run's `Pace`.
         identity: what must be equal for a later call to go on: config, dataset.
     """
     with atomic_folder(folder, marker=MARKER) as temporary:
@@ -40,16 +40,16 @@ def save_checkpoint(
             f"{i}.{k}": torch.as_tensor(v).contiguous() for i, values in state.items() for k, v in values.items()
         }
         (temporary / "optimizer.safetensors").write_bytes(save(tensors))
-        write_json(temporary / MARKER, {"step": step, "identity": dict(identity)})
+        write_json(temporary / MARKER, {"pace": dict(pace), "identity": dict(identity)})
 
 
 def load_checkpoint(
     folder: Path, *, modules: Mapping[str, nn.Module], optimizer: Optimizer, identity: Mapping[str, Any]
-) -> int:
+) -> dict[str, Any]:
     """Put a checkpoint back into the modules and the optimizer.
 
     Returns:
-        How many steps were done.
+        The state of the run's `Pace`.
 
     Raises:
         RunError: no checkpoint, a damaged one, or one of another config or dataset.
@@ -72,4 +72,5 @@ def load_checkpoint(
     except (SafetensorError, OSError, RuntimeError) as problem:
         raise RunError(f"{folder}: the checkpoint is damaged ({problem}); start anew with another --out") from None
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(saved["step"])
+    pace: dict[str, Any] = saved["pace"]
+    return pace

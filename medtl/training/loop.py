@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from medtl.errors import RunError, Stopped
 from medtl.progress import progress, say
 from medtl.training.checkpoint import load_checkpoint, save_checkpoint
+from medtl.training.pace import Pace
 
 CHECKPOINT_EVERY_S = 30.0
 METRICS_EVERY = 10
@@ -33,26 +34,27 @@ def train(
     optimizer: Optimizer,
     batch_at: BatchAt,
     rate_at: Callable[[float], float],
-    steps: int,
+    pace: Pace,
     batch_size: int,
     folder: Path,
     identity: Mapping[str, Any],
     resume: bool,
     averaged: AveragedModel | None = None,
-    after_step: Callable[[int], dict[str, float]] | None = None,
+    after_step: Callable[[int, float], dict[str, float]] | None = None,
 ) -> None:
-    """Train `module` for `steps` steps, leaving `metrics.jsonl` and `checkpoint/` in `folder`.
+    """Train `module` until `pace` is finished, leaving `metrics.jsonl` and `checkpoint/` in `folder`.
 
     Args:
         title: what the progress line calls the work.
         module: takes a batch, returns the loss and figures to log; holds everything that is trained.
         batch_at: from the step's number and the device to the module's arguments.
-        rate_at: from the share of steps done to a factor of each parameter group's learning rate.
+        rate_at: from the share of the work that is done to a factor of each parameter group's learning rate.
+        pace: by steps or by the clock.
         batch_size: scans a step, for images per second.
         identity: what must not change between the call that started the run and the one that resumes it.
         resume: go on from `folder/checkpoint` where there is one.
         averaged: running average of the module's weights, updated after every step.
-        after_step: called with the number of steps done; may return more figures to log.
+        after_step: called with the number of steps and the share of the work that are done; may return figures to log.
 
     Raises:
         RunError: the loss is not finite; the last checkpoint before it is kept.
@@ -63,23 +65,25 @@ def train(
     kept = {"module": module} | ({"averaged": averaged} if averaged is not None else {})
     top_rates = [group["lr"] for group in optimizer.param_groups]
     checkpoint, metrics = folder / "checkpoint", folder / "metrics.jsonl"
-    first = 0
     if resume and checkpoint.is_dir():
-        first = load_checkpoint(checkpoint, modules=kept, optimizer=optimizer, identity=identity)
-        say(f"{title}: going on after step {first:,} of {steps:,}")
+        pace.load(load_checkpoint(checkpoint, modules=kept, optimizer=optimizer, identity=identity))
+        say(f"{title}: going on after step {pace.done:,} of {pace.expected:,}")
+    first = pace.done
     _cut_metrics(metrics, after=first)
 
-    def save(done: int) -> None:
-        save_checkpoint(checkpoint, modules=kept, optimizer=optimizer, step=done, identity=identity)
+    def save() -> None:
+        save_checkpoint(checkpoint, modules=kept, optimizer=optimizer, pace=pace.state(), identity=identity)
 
+    pace.begin()
     began = saved_at = time.monotonic()
     with (
-        progress(title, steps, unit="steps", start=first) as update,
+        progress(title, pace.expected, unit="steps", start=first) as update,
         metrics.open("a", encoding="utf-8") as log,
         _interruptible() as interrupted,
     ):
-        for step in range(first, steps):
-            factor = rate_at(step / steps)
+        while not pace.finished:
+            step = pace.done
+            factor = rate_at(pace.share)
             for group, top in zip(optimizer.param_groups, top_rates, strict=True):
                 group["lr"] = top * factor
             batch = batch_at(step, fabric.device)
@@ -95,21 +99,25 @@ def train(
             wrapped_optimizer.step()
             if averaged is not None:
                 averaged.update_parameters(module)
-            done = step + 1
-            figures = {"loss": value} | figures | (after_step(done) if after_step else {})
+            pace.step()
+            done = pace.done
+            checked = after_step(done, pace.share) if after_step else {}
+            figures = {"loss": value} | figures | checked
             speed = (done - first) * batch_size / (time.monotonic() - began)
-            if done % METRICS_EVERY == 0 or done == steps:
+            if done % METRICS_EVERY == 0 or checked or pace.finished:
                 line = {"step": done, "lr": optimizer.param_groups[0]["lr"], "images_per_s": round(speed, 1)}
                 log.write(json.dumps(line | figures) + "\n")
                 log.flush()
-            update(done, loss=f"{value:.3f}", **{"images/s": f"{speed:.0f}"})
-            if interrupted.is_set() and done < steps:
-                save(done)
-                raise Stopped(f"{title}: stopped at step {done:,} of {steps:,}; saved in {folder}", again=("--resume",))
+            update(done, total=pace.expected, loss=f"{value:.3f}", **{"images/s": f"{speed:.0f}"})
+            if interrupted.is_set() and not pace.finished:
+                save()
+                raise Stopped(
+                    f"{title}: stopped at step {done:,} of {pace.expected:,}; saved in {folder}", again=("--resume",)
+                )
             if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
-                save(done)
+                save()
                 saved_at = time.monotonic()
-    save(steps)
+    save()
 
 
 def one_device() -> Fabric:

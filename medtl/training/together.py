@@ -30,3 +30,13 @@ def gathered(mine: Tensor) -> Tensor:
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(mine.contiguous()))  # type: ignore[no-untyped-call]
+
+
+def from_first(value: float) -> float:
+    """The first process's number, on all of them."""
+    if processes() == 1:
+        return value
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(shared, src=0)
+    return float(shared)

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from medtl.errors import RunError, Stopped
 from medtl.training.batches import generator
 from medtl.training.loop import train
+from medtl.training.pace import Pace
 from medtl.training.schedules import one_cycle
 
 
@@ -42,15 +43,15 @@ def run(folder: Path, *, steps: int = 40, resume: bool = False, identity: str = 
     module = Regression()
     averaged = AveragedModel(module, use_buffers=True)
 
-    def interrupt(done: int) -> dict[str, float]:
+    def interrupt(done: int, share: float) -> dict[str, float]:
         if done == stop_at:
             os.kill(os.getpid(), signal.SIGINT)
         return {}
 
     train(
         title="test", module=module, optimizer=torch.optim.AdamW(module.parameters(), lr=1e-2), batch_at=batches,
-        rate_at=one_cycle, steps=steps, batch_size=16, folder=folder, identity={"config": identity}, resume=resume,
-        averaged=averaged, after_step=interrupt,
+        rate_at=one_cycle, pace=Pace(steps=steps), batch_size=16, folder=folder, identity={"config": identity},
+        resume=resume, averaged=averaged, after_step=interrupt,
     )  # fmt: skip
     return module.state_dict() | {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
 
@@ -126,7 +127,7 @@ def test_kill_9_then_resume_reaches_the_same_weights(tmp_path: Path) -> None:
     time.sleep(0.3)
     process.kill()
     process.wait(timeout=30)
-    done = json.loads((folder / "checkpoint/state.json").read_text())["step"]
+    done = json.loads((folder / "checkpoint/state.json").read_text())["pace"]["done"]
     assert 0 < done < 200, "the test must kill it while it works"
     resumed, whole = run(folder, steps=200, resume=True), run(tmp_path / "whole", steps=200)
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())

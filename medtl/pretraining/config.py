@@ -1,0 +1,47 @@
+"""The settings of pretraining."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from medtl.config import StrictModel
+from medtl.pretraining.sampling import Pairs
+from medtl.pretraining.views import ViewsConfig
+
+SMALLEST_BATCH = 8
+
+
+class PretrainConfig(StrictModel):
+    """Everything that decides what a pretraining run learns."""
+
+    method: str = "simclr"
+    """A name of the table of methods, or several joined by + that are learned together."""
+    from_: str = Field(default="random", alias="from")
+    """Where the weights start: "random", "imagenet", the folder of an earlier run or of a bundle, or a file with a
+    ResNet's weights in torchvision's or RadImageNet's layout."""
+    network: str | None = None
+    """A name of the encoder table; None takes the small default, or what `from` brings."""
+    input_px: int | None = None
+    """Side of the network's input in pixels; None takes the encoder's default."""
+    minutes: float = Field(default=10.0, gt=0)
+    """How long to train, everything included; network, resolution and batch that are not given are chosen for it."""
+    steps: int | None = Field(default=None, ge=1)
+    """How many steps to train; where given, `minutes` does not count."""
+    batch_size: int | None = Field(default=None, ge=SMALLEST_BATCH)
+    """Scans a step, each with two views; None takes 128 images or 32 volumes. Fewer where the dataset is smaller."""
+    lr: float = Field(default=1e-3, gt=0)
+    """Top learning rate of AdamW."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """Decoupled weight decay of AdamW."""
+    views: ViewsConfig = ViewsConfig()
+    """How the views differ from the scan."""
+    pairs: Pairs = "scan"
+    """What the second view shows: the same "scan", or another of the same "study" or "patient" where there is one."""
+    objective: dict[str, Any] = Field(default_factory=dict)
+    """The settings of the objective; of several that are learned together, by their names."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Of several objectives: what each loss counts; 1 where not said."""
+    seed: int = 0
+    """Same seed, same data, same machine: same weights."""
+
+    model_config = ConfigDict(populate_by_name=True)

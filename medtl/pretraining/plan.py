@@ -1,0 +1,169 @@
+"""From a time budget to a network, a resolution and a batch that this machine can do something with in that time."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from medtl.data.dataset import Dataset
+from medtl.encoders.table import IMAGENET_ENCODER, SMALL_ENCODER, SMALL_VOLUME_ENCODER, build_encoder, find
+from medtl.pretraining.batch import view_batches
+from medtl.pretraining.config import PretrainConfig
+from medtl.pretraining.objectives.weighted import build_weighted
+from medtl.pretraining.sampling import Sampler
+from medtl.progress import clock, say
+from medtl.training.batches import Rows
+from medtl.training.loop import one_device
+
+DEFAULT_BATCH = {2: 128, 3: 32}
+"""Scans a step, of images and of volumes."""
+PASSES = 200
+"""How often a run should see each scan, if there are few of them, ..."""
+FEWEST, MOST = 40_000, 1_500_000
+"""... but no fewer and no more scans than this in all."""
+TRIED = 16
+"""Scans in a step that is timed."""
+TRY_SHARE = 0.04
+"""Of the budget, what measuring may cost."""
+
+# From the quickest to the dearest; each costs two to five times the one before.
+IMAGES = ((SMALL_ENCODER, 64), (SMALL_ENCODER, 96), ("resnet18", 128), ("resnet50", 224))
+VOLUMES = ((SMALL_VOLUME_ENCODER, 48), (SMALL_ENCODER, 48), ("resnet18", 64), ("resnet18", 96))
+FROM_IMAGENET = {2: ((IMAGENET_ENCODER, 96), (IMAGENET_ENCODER, 128), (IMAGENET_ENCODER, 224)),
+                 3: ((IMAGENET_ENCODER, 64), (IMAGENET_ENCODER, 96))}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What a step of training costs.
+
+    Args:
+        network: a name of the encoder table.
+        input_px: side of its input in pixels.
+        scans_per_s: how fast this machine trains it.
+    """
+
+    network: str
+    input_px: int
+    scans_per_s: float
+
+
+def candidates(
+    origin: str, *, dims: int, size_px: int, network: str | None, input_px: int | None
+) -> list[tuple[str, int]]:
+    """Networks and input sides to choose from, the quickest first; what the user has said is kept.
+
+    Args:
+        size_px: side of the stored scans: more pixels than that are not offered.
+    """
+    offered: Sequence[tuple[str, int]] = (
+        FROM_IMAGENET[dims] if origin == "imagenet" else IMAGES if dims == 2 else VOLUMES
+    )
+    if network is not None:
+        offered = [(network, side) for _, side in offered]
+    if input_px is not None:
+        offered = [(name, input_px) for name, _ in offered]
+    fitting = [(name, min(side, max(size_px, find(name).smallest_px))) for name, side in offered]
+    return list(dict.fromkeys((name, max(side, find(name).smallest_px)) for name, side in fitting))
+
+
+def choose(sizes: Sequence[Size], *, scans: int, seconds: float) -> Size:
+    """The dearest that still sees every scan often enough in the time; else the quickest.
+
+    Args:
+        sizes: from the quickest to the dearest.
+        scans: that there are to learn from.
+    """
+    wanted = min(max(PASSES * scans, FEWEST), MOST)
+    enough = [size for size in sizes if size.scans_per_s * seconds >= wanted]
+    return enough[-1] if enough else sizes[0]
+
+
+def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfig:
+    """Fill in what the user has left open: network, resolution and batch, so that the time is well spent.
+
+    Where nothing is open, or a number of steps is given, nothing is measured.
+
+    Args:
+        scans: that there are to learn from.
+    """
+    asked = plan.batch_size or DEFAULT_BATCH[data.spec.dims]
+    if asked > scans:
+        say(f"{scans:,} scans to learn from: {scans} a step instead of {asked}")
+    plan = plan.model_copy(update={"batch_size": min(asked, scans)})
+    starts_from_file = plan.from_ not in ("random", "imagenet")
+    if plan.steps or starts_from_file or (plan.network and plan.input_px):
+        return plan
+    seconds = 60 * plan.minutes
+    offered = candidates(
+        plan.from_, dims=data.spec.dims, size_px=data.spec.size_px, network=plan.network, input_px=plan.input_px
+    )
+    sizes = measured(plan, data, offered, scans=scans, seconds=seconds)
+    size = choose(sizes, scans=scans, seconds=seconds)
+    passes = size.scans_per_s * seconds / scans
+    say(
+        f"plan for {clock(seconds)}: {size.network} at {size.input_px} px, {plan.batch_size} scans a step, "
+        f"{size.scans_per_s:.0f} scans a second: each of {scans:,} scans about {passes:,.0f} times"
+        + ("" if len(sizes) == 1 else f" (measured: {'; '.join(map(_words, sizes))})")
+    )
+    if size.scans_per_s * seconds < min(max(PASSES * scans, FEWEST), MOST) / 4:
+        say("this is little time for so many scans; more minutes will give a better encoder")
+    return plan.model_copy(update={"network": size.network, "input_px": size.input_px})
+
+
+def _words(size: Size) -> str:
+    return f"{size.network} at {size.input_px} px {size.scans_per_s:.0f}/s"
+
+
+def measured(
+    plan: PretrainConfig, data: Dataset, offered: Sequence[tuple[str, int]], *, scans: int, seconds: float
+) -> list[Size]:
+    """Time a few steps of each candidate on the user's own scans, until one is too dear or the time is up.
+
+    Returns:
+        At least the first.
+    """
+    found: list[Size] = []
+    began = time.monotonic()
+    rows = np.arange(min(TRIED, scans))
+    for network, side in offered:
+        step = _trial(plan, data, network, side, rows)
+        step()  # first calls are slow
+        at, steps = time.monotonic(), 0
+        while steps < 2 or (time.monotonic() - at < min(1.0, TRY_SHARE * seconds / len(offered)) and steps < 20):
+            step()
+            steps += 1
+        rate = len(rows) * steps / (time.monotonic() - at)
+        found.append(Size(network=network, input_px=side, scans_per_s=rate))
+        if (
+            choose(found, scans=scans, seconds=seconds) is not found[-1]
+            or time.monotonic() - began > TRY_SHARE * seconds
+        ):
+            break
+    return found
+
+
+def _trial(plan: PretrainConfig, data: Dataset, network: str, side: int, rows: Rows) -> Callable[[], None]:
+    """A step of training that is thrown away."""
+    device = one_device().device
+    encoder = build_encoder(network, input_px=side, dims=data.spec.dims, channels=data.spec.channels)
+    module, _ = build_weighted(plan.method, plan.objective, plan.weights, encoder)
+    module.to(device)
+    optimizer = torch.optim.AdamW(module.parameters())
+    none = np.empty((0, 2), np.int64)
+    sampler = Sampler(data.manifest, rows, copies=none, pairs="scan", batch_size=len(rows), seed=0)
+    batch_at = view_batches(
+        data, sampler, data.spec.at(side), plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=0
+    )
+    steps = itertools.count()
+
+    def step() -> None:
+        loss, _ = module(*batch_at(next(steps), device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step

@@ -1,0 +1,54 @@
+"""From a budget to a plan: what is offered, what is chosen, and a run that keeps to its time."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import medtl
+from medtl.data.dataset import Dataset
+from medtl.pretraining.plan import FEWEST, PASSES, Size, candidates, choose
+
+SIZES = [
+    Size(network="small", input_px=64, scans_per_s=400),
+    Size(network="middle", input_px=96, scans_per_s=100),
+    Size(network="large", input_px=128, scans_per_s=20),
+]
+
+
+def test_more_time_buys_a_larger_network() -> None:
+    needed = PASSES * 1000
+    for seconds, expected in [(10, "small"), (needed / 400, "small"), (needed / 100 + 1, "middle"), (1e6, "large")]:
+        assert choose(SIZES, scans=1000, seconds=seconds).network == expected
+
+
+def test_few_scans_are_not_seen_for_ever_and_many_not_often() -> None:
+    assert choose(SIZES, scans=20, seconds=FEWEST / 20 + 1).network == "large"
+    assert choose(SIZES, scans=20, seconds=FEWEST / 100 + 1).network == "middle"
+    assert choose(SIZES, scans=1_000_000, seconds=1_500_000 / 100 + 1).network == "middle"
+
+
+def test_what_the_user_said_is_kept() -> None:
+    assert candidates("random", dims=2, size_px=256, network=None, input_px=None)[0] == ("resnet18-half", 64)
+    assert candidates("random", dims=2, size_px=28, network=None, input_px=None)[0] == ("resnet18-half", 28)
+    assert candidates("random", dims=3, size_px=56, network=None, input_px=None)[0] == ("resnet10-half", 48)
+    offered = candidates("random", dims=2, size_px=256, network="resnet34", input_px=None)
+    assert {name for name, _ in offered} == {"resnet34"} and len(offered) == len(set(offered)) > 1
+    offered = candidates("random", dims=2, size_px=256, network=None, input_px=80)
+    assert {side for _, side in offered} == {80} and len(offered) == len(set(offered)) > 1
+    assert {name for name, _ in candidates("imagenet", dims=2, size_px=256, network=None, input_px=None)} == {
+        "efficientnet-lite0"
+    }
+    assert candidates("imagenet", dims=2, size_px=28, network=None, input_px=None) == [("efficientnet-lite0", 64)]
+
+
+def test_a_run_keeps_to_its_time(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    medtl.pretrain(dataset.folder, out=tmp_path / "warm", settings=["steps=1"])  # imports take seconds
+    began = time.monotonic()
+    run = medtl.pretrain(dataset.folder, out=tmp_path / "run", minutes=0.3, settings=["batch_size=16"])
+    # 10 % at rest (docs/results.md); other work on the machine may stretch the last step and what is written after it.
+    assert time.monotonic() - began == pytest.approx(18, rel=0.35)
+    about = json.loads((run / "encoder.json").read_text())
+    said = capsys.readouterr().err
+    assert "plan for 18 s: " in said and f"{about['network']} at {about['input_px']} px" in said
