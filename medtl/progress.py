@@ -9,6 +9,8 @@ Update = Callable[..., None]
 PLAIN_EVERY_S = 10.0
 WIDEST_TABLE = 100
 """Columns of text that a table takes on a terminal."""
+WIDEST_UNWRAPPED = 16
+"""Columns of a table that are no wider stay on one line."""
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def say(message: str) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout: on a terminal its last column is wrapped, piped each row is one line."""
+    """Print a table to stdout: on a terminal wide columns are wrapped, piped each row is one line."""
     if not sys.stdout.isatty():
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         for row in [header, *rows]:
@@ -82,8 +84,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     console = Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=min(WIDEST_TABLE, console.width))
-    for name in header:
-        table.add_column(name, no_wrap=name != header[-1], overflow="fold")
+    for i, name in enumerate(header):
+        table.add_column(name, no_wrap=max(len(row[i]) for row in rows) <= WIDEST_UNWRAPPED)
     for row in rows:
         table.add_row(*row)
     console.print(table, markup=False, highlight=False)

@@ -1,9 +1,9 @@
 """The house rules that a reader of the code relies on."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -89,9 +89,11 @@ def test_answers_at_once_without_torch(word: str, said: str) -> None:
     )
     took = []
     for _ in range(3):
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        took.append(time.monotonic() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert "heavy: []" in done.stdout, done.stdout + done.stderr
     assert said in done.stdout
+    # Of the processor, not of the clock: the machine that runs the tests may be busy.
     assert min(took) < 0.6, f"medtl {word} took {min(took):.2f} s"

@@ -127,7 +127,7 @@ def test_resume_of_a_command_reaches_the_same_weights(
 
     def killed(path: Path, **kwargs: object) -> None:
         saved(path, **kwargs)
-        if kwargs["step"] >= 5:
+        if kwargs["pace"]["done"] >= 5:
             raise Stop
 
     saved = loop.save_checkpoint

@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from medtl.data.codestream import codestream_head
 from medtl.data.jpeg import PLUGIN, add_to_pydicom
+from medtl.data.jpeg2000 import decode_coarse
 from medtl.data.kinds import check_size
 from medtl.data.quiet import in_one_line
 from medtl.errors import ScanError
@@ -62,8 +63,13 @@ def settle_syntax(dataset: FileDataset, name: str) -> str:
     )
 
 
-def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
+def decode(dataset: FileDataset, name: str, *, least_px: int | None = None) -> tuple[npt.NDArray[Any], str]:
     """Stored values (F, H, W), or RGB or palette colour (F, H, W, 3), and how they were decoded.
+
+    Args:
+        dataset: the header and the undecoded pixels.
+        name: the file, for messages.
+        least_px: how many pixels the longer side needs at least; None for all of them.
 
     Raises:
         ScanError: `unsupported_syntax`, `too_large`, `truncated` or `damaged`.
@@ -74,6 +80,8 @@ def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
     check_size(name, frames * rows * columns * samples, what=f"{frames} frames of {rows} x {columns} pixels")
     for _ in _checked_streams(dataset, name):
         pass
+    if least_px is not None and (coarse := decode_coarse(dataset, least_px)) is not None:
+        return coarse[0][None], f"{step} at 1/{2 ** coarse[1]} of its sides"
     try:
         options, shift = _from_the_top(dataset)
         raw = np.asarray(pixel_array(dataset, allow_excess_frames=False, **options))
