@@ -76,7 +76,7 @@ METHODS: Mapping[str, Method] = {
         where="dino:DINO",
         family="self-distillation",
         cost=2.2,
-        when="many scans and a long run; parts of a scan must tell the whole",
+        when="many scans and long runs; slow to learn from some thousand scans in minutes",
     ),
     "barlow": Method(
         title="Barlow Twins",
