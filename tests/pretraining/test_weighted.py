@@ -136,7 +136,7 @@ def test_a_combined_run_says_what_it_did_and_resumes_to_the_same_weights(
 
     def killed(path: Path, **kwargs: object) -> None:
         saved(path, **kwargs)
-        if kwargs["step"] >= 5:
+        if kwargs["pace"]["done"] >= 5:
             raise Stop
 
     saved = loop.save_checkpoint
