@@ -30,6 +30,8 @@ class Method:
     """Time of a step as a multiple of SimCLR's; measured by benchmarks/pretrain.py."""
     when: str
     """When to choose it, in a few words."""
+    network: str | None = None
+    """The encoder that is taken when nobody chooses; None is the small default."""
 
     def load(self) -> "type[Objective]":
         """The objective's class."""
@@ -45,6 +47,14 @@ METHODS: Mapping[str, Method] = {
         where="simclr:SimCLR",
         family="contrast",
         when="the default for classification; wants batches of 128 and more",
+    ),
+    "mae": Method(
+        title="MAE",
+        paper="He 2022, arXiv 2111.06377",
+        where="mae:MAE",
+        family="masking",
+        when="vision transformers; long runs on many scans; for convolutions there is spark",
+        network="vit-tiny",
     ),
 }
 
@@ -70,3 +80,8 @@ def methods_of(text: str) -> dict[str, Method]:
     if len(set(names)) < len(names):
         raise ConfigError(f"method '{text}' names one objective twice; use its weight instead")
     return {name: find_method(name) for name in names}
+
+
+def network_for(text: str) -> str | None:
+    """The encoder that `--method` wants where nobody chooses; None is the small default."""
+    return next((row.network for row in methods_of(text).values() if row.network), None)

@@ -21,6 +21,7 @@ from medtl.encoders.table import Encoder
 from medtl.errors import RunError
 from medtl.pretraining.batch import Views, view_batches
 from medtl.pretraining.health import draw_health, rankme, spread
+from medtl.pretraining.methods import network_for
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
 from medtl.pretraining.sampling import Pairs, Sampler
 from medtl.pretraining.views import ViewsConfig
@@ -43,7 +44,7 @@ class PretrainConfig(StrictModel):
     from_: str = Field(default="random", alias="from")
     """Where the weights start: "random", "imagenet", or the folder of an earlier run."""
     network: str | None = None
-    """A name of the encoder table; None takes the small default, or what `from` brings."""
+    """A name of the encoder table; None takes what `from` brings, else the method's, else the small default."""
     input_px: int | None = None
     """Side of the network's input in pixels; None takes the encoder's default."""
     minutes: float = Field(default=10.0, gt=0)
@@ -108,7 +109,8 @@ def pretrain(
         say(f"{folder}: this run is finished already")
         return folder
     torch.manual_seed(plan.seed)
-    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
+    network = plan.network or (network_for(plan.method) if plan.from_ == "random" else None)
+    start = start_from(plan.from_, spec=data.spec, network=network, input_px=plan.input_px)
     rows = training_rows(data)
     batch_size = min(plan.batch_size or (128 if data.spec.dims == 2 else 32), len(rows))
     encoder = start.encoder
