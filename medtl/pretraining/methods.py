@@ -65,6 +65,13 @@ METHODS: Mapping[str, Method] = {
         when="vision transformers; long runs on many scans; for convolutions there is spark",
         network="vit-tiny",
     ),
+    "genesis": Method(
+        title="Models Genesis",
+        paper="Zhou 2021, arXiv 2004.07882",
+        where="genesis:Genesis",
+        family="restoration",
+        when="volumes; any network and batch size; what a scan looks like, not which scan it is",
+    ),
 }
 
 
