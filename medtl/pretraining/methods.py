@@ -53,7 +53,7 @@ METHODS: Mapping[str, Method] = {
         paper="Tian 2023, arXiv 2301.03580",
         where="spark:SparK",
         family="masking",
-        cost=0.9,
+        cost=1.0,
         when="convolutions: few labels, lesions that are small or local; any batch size",
     ),
     "mae": Method(
@@ -61,7 +61,7 @@ METHODS: Mapping[str, Method] = {
         paper="He 2022, arXiv 2111.06377",
         where="mae:MAE",
         family="masking",
-        cost=1.2,
+        cost=1.3,
         when="vision transformers; long runs on many scans; for convolutions there is spark",
         network="vit-tiny",
     ),
@@ -70,7 +70,15 @@ METHODS: Mapping[str, Method] = {
         paper="Zhou 2021, arXiv 2004.07882",
         where="genesis:Genesis",
         family="restoration",
+        cost=0.8,
         when="volumes; any network and batch size; what a scan looks like, not which scan it is",
+    ),
+    "voco": Method(
+        title="VoCo",
+        paper="Wu 2024, arXiv 2402.17300",
+        where="voco:VoCo",
+        family="position",
+        when="volumes of one body region; images only where all show one part in one pose",
     ),
 }
 
