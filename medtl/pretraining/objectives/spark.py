@@ -40,9 +40,8 @@ class SparK(nn.Module):
     Sparse convolutions are simulated on dense tensors, which gives the same numbers (`seen_only`).
 
     Departures: patches are smaller than the network's stride, since scans here are small (8 px at 64 px, where the
-    paper has 32 at 224), so that a place of a deep map exists where any patch below it is seen, not one; the decoder
-    has one width and predicts the pixels of each of the finest map's places at once; a patch is normalised with
-    each scan's own pixels as in the paper, but those at the border of sides that no patch divides are padded black.
+    paper has 32 at 224), so that a place of a deep map exists where any patch below it is seen; the decoder has one
+    width, and each place of the finest map predicts all the pixels that it stands for.
     """
 
     Config = SparKConfig
