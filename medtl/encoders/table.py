@@ -12,6 +12,7 @@ from medtl.errors import EncoderError
 IMAGENET_ENCODER = "efficientnet-lite0"
 SMALL_ENCODER = "resnet18-half"
 SMALL_VOLUME_ENCODER = "resnet10-half"
+SMALL_TRANSFORMER = "vit-tiny"
 
 Built = tuple[nn.Module, int, str]
 """A network, the size of its embedding, the layer for Grad-CAM."""
@@ -68,6 +69,9 @@ class Row:
     """The smallest input side in pixels; smaller scans are enlarged to it."""
     volume_px: int
     """The side of volumes that is used when nobody chooses: the cost grows with its cube."""
+    stages: tuple[str, ...]
+    """The submodules whose outputs are its scales, from fine to coarse: what decoders read. The last is the map that
+    the embedding is the mean of."""
 
 
 def _resnet(block: str, layers: list[int], width: int) -> Callable[[int, int, int], Built]:
@@ -125,26 +129,82 @@ def _lite0(input_px: int, dims: int, channels: int) -> Built:
     return EfficientNetLite0(in_channels=channels, dims=dims), EMBEDDING_DIM, layer
 
 
+def _vit_tiny(input_px: int, dims: int, channels: int) -> Built:
+    from medtl.encoders.vit import VisionTransformer
+
+    # 49 to 400 tokens, whatever the side: attention grows with their square.
+    patch = 4 if input_px <= (40 if dims == 2 else 24) else 8 if input_px <= (160 if dims == 2 else 56) else 16
+    net = VisionTransformer(dims=dims, channels=channels, patch_px=patch, reference=input_px / patch)
+    return net, net.width, "net.map"
+
+
+_RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
+
 TABLE: dict[str, Row] = {
     SMALL_ENCODER: Row(
         build=_resnet("basic", [2, 2, 2, 2], 32),
         default_px=64,
         smallest_px=16,
         volume_px=48,
+        stages=_RESNET_STAGES,
     ),
     SMALL_VOLUME_ENCODER: Row(
         build=_resnet("basic", [1, 1, 1, 1], 32),
         default_px=64,
         smallest_px=16,
         volume_px=48,
+        stages=_RESNET_STAGES,
     ),
-    IMAGENET_ENCODER: Row(build=_lite0, default_px=128, smallest_px=64, volume_px=64),
-    "resnet10": Row(build=_resnet("basic", [1, 1, 1, 1], 64), default_px=128, smallest_px=16, volume_px=48),
-    "resnet18": Row(build=_resnet("basic", [2, 2, 2, 2], 64), default_px=128, smallest_px=16, volume_px=48),
-    "resnet34": Row(build=_resnet("basic", [3, 4, 6, 3], 64), default_px=224, smallest_px=16, volume_px=64),
-    "resnet50": Row(build=_resnet("bottleneck", [3, 4, 6, 3], 64), default_px=224, smallest_px=16, volume_px=64),
-    "densenet121": Row(build=_densenet121, default_px=224, smallest_px=64, volume_px=64),
-    "efficientnet-b0": Row(build=_efficientnet_b0, default_px=224, smallest_px=64, volume_px=64),
+    IMAGENET_ENCODER: Row(
+        build=_lite0,
+        default_px=128,
+        smallest_px=64,
+        volume_px=64,
+        stages=("_blocks.0", "_blocks.2", "_blocks.4", "_blocks.10", "_act"),
+    ),
+    "resnet10": Row(
+        build=_resnet("basic", [1, 1, 1, 1], 64),
+        default_px=128,
+        smallest_px=16,
+        volume_px=48,
+        stages=_RESNET_STAGES,
+    ),
+    "resnet18": Row(
+        build=_resnet("basic", [2, 2, 2, 2], 64),
+        default_px=128,
+        smallest_px=16,
+        volume_px=48,
+        stages=_RESNET_STAGES,
+    ),
+    "resnet34": Row(
+        build=_resnet("basic", [3, 4, 6, 3], 64),
+        default_px=224,
+        smallest_px=16,
+        volume_px=64,
+        stages=_RESNET_STAGES,
+    ),
+    "resnet50": Row(
+        build=_resnet("bottleneck", [3, 4, 6, 3], 64),
+        default_px=224,
+        smallest_px=16,
+        volume_px=64,
+        stages=_RESNET_STAGES,
+    ),
+    "densenet121": Row(
+        build=_densenet121,
+        default_px=224,
+        smallest_px=64,
+        volume_px=64,
+        stages=("features.denseblock1", "features.denseblock2", "features.denseblock3", "class_layers.relu"),
+    ),
+    "efficientnet-b0": Row(
+        build=_efficientnet_b0,
+        default_px=224,
+        smallest_px=64,
+        volume_px=64,
+        stages=("_blocks.0", "_blocks.1", "_blocks.2", "_blocks.4", "_bn1"),
+    ),
+    SMALL_TRANSFORMER: Row(build=_vit_tiny, default_px=64, smallest_px=16, volume_px=48, stages=("map",)),
 }
 
 

@@ -20,9 +20,9 @@ class PretrainConfig(StrictModel):
     """Where the weights start: "random", "imagenet", the folder of an earlier run or of a bundle, or a file with a
     ResNet's weights in torchvision's or RadImageNet's layout."""
     network: str | None = None
-    """A name of the encoder table; None takes the small default, or what `from` brings."""
+    """A name of the encoder table; None takes what `from` brings, else the method's, else what suits the minutes."""
     input_px: int | None = None
-    """Side of the network's input in pixels; None takes the encoder's default."""
+    """Side of the network's input in pixels; None takes what suits the minutes, the encoder's default with `steps`."""
     minutes: float = Field(default=10.0, gt=0)
     """How long to train, everything included; network, resolution and batch that are not given are chosen for it."""
     steps: int | None = Field(default=None, ge=1)

@@ -30,6 +30,8 @@ class Method:
     """Time of a step as a multiple of SimCLR's; measured by benchmarks/pretrain.py."""
     when: str
     """When to choose it, in a few words."""
+    network: str | None = None
+    """The encoder that is taken when nobody chooses; None is the small default."""
 
     def load(self) -> "type[Objective]":
         """The objective's class."""
@@ -94,6 +96,38 @@ METHODS: Mapping[str, Method] = {
         cost=1.15,
         when="as Barlow Twins, with collapse ruled out term by term",
     ),
+    "spark": Method(
+        title="SparK",
+        paper="Tian 2023, arXiv 2301.03580",
+        where="spark:SparK",
+        family="masking",
+        cost=1.0,
+        when="convolutions: few labels, lesions that are small or local; any batch size",
+    ),
+    "mae": Method(
+        title="MAE",
+        paper="He 2022, arXiv 2111.06377",
+        where="mae:MAE",
+        family="masking",
+        cost=1.3,
+        when="vision transformers; long runs on many scans; for convolutions there is spark",
+        network="vit-tiny",
+    ),
+    "genesis": Method(
+        title="Models Genesis",
+        paper="Zhou 2021, arXiv 2004.07882",
+        where="genesis:Genesis",
+        family="restoration",
+        cost=0.8,
+        when="volumes; any network and batch size; what a scan looks like, not which scan it is",
+    ),
+    "voco": Method(
+        title="VoCo",
+        paper="Wu 2024, arXiv 2402.17300",
+        where="voco:VoCo",
+        family="position",
+        when="volumes of one body region; images only where all show one part in one pose",
+    ),
 }
 
 
@@ -123,3 +157,8 @@ def methods_of(text: str) -> dict[str, Method]:
     if len(set(names)) < len(names):
         raise ConfigError(f"method '{text}' names one objective twice; use its weight instead")
     return {name: find_method(name) for name in names}
+
+
+def network_for(text: str) -> str | None:
+    """The encoder that `--method` wants where nobody chooses; None is the small default."""
+    return next((row.network for row in methods_of(text).values() if row.network), None)

@@ -12,6 +12,7 @@ from medtl.data.dataset import Dataset
 from medtl.encoders.table import IMAGENET_ENCODER, SMALL_ENCODER, SMALL_VOLUME_ENCODER, build_encoder, find
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import PretrainConfig
+from medtl.pretraining.methods import network_for
 from medtl.pretraining.objectives.weighted import build_weighted
 from medtl.pretraining.sampling import Sampler
 from medtl.progress import clock, say
@@ -93,7 +94,8 @@ def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfi
     asked = plan.batch_size or DEFAULT_BATCH[data.spec.dims]
     if asked > scans:
         say(f"{scans:,} scans to learn from: {scans} a step instead of {asked}")
-    plan = plan.model_copy(update={"batch_size": min(asked, scans)})
+    network = plan.network or (network_for(plan.method) if plan.from_ == "random" else None)
+    plan = plan.model_copy(update={"batch_size": min(asked, scans), "network": network})
     starts_from_file = plan.from_ not in ("random", "imagenet")
     if plan.steps or starts_from_file or (plan.network and plan.input_px):
         return plan
