@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from medtl.data.codestream import codestream_head
+from medtl.data.dicom_objects import size_of
 from medtl.data.jpeg import PLUGIN, add_to_pydicom
 from medtl.data.kinds import check_size
 from medtl.data.quiet import in_one_line
@@ -41,10 +42,8 @@ def settle_syntax(dataset: FileDataset, name: str) -> str:
     Raises:
         ScanError: `unsupported_syntax`, `damaged` or `too_large`.
     """
-    for key in ("Rows", "Columns"):
-        if not dataset.get(key):
-            raise ScanError("damaged", name, f"is DICOM whose header does not say its {key}; export it again")
-    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
+    rows, columns = size_of(dataset, name)
+    samples = int(dataset.get("SamplesPerPixel") or 1)
     check_size(name, rows * columns * samples, what=f"{rows} x {columns} pixels")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:  # without a file meta group only native encodings are possible
