@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medtl.data.codestream import codestream_head
+from medtl.data.codestream import codestream_head, has_end
 from medtl.data.dicom_objects import size_of
 from medtl.data.jpeg import PLUGIN, add_to_pydicom
 from medtl.data.kinds import check_size
@@ -158,6 +158,8 @@ def _checked_streams(dataset: FileDataset, name: str) -> Iterator[None]:
                 "damaged", name, f"holds a compressed image of {head.rows} x {head.columns} pixels with {head.samples} "
                 f"samples, its header says {expected[0]} x {expected[1]} with {expected[2]}; export it again"
             )  # fmt: skip
+        if stream.startswith(b"\xff\xd8") and not has_end(stream):
+            raise ScanError("truncated", name, "holds a compressed image without its end; copy it again")
         yield
 
 

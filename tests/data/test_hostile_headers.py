@@ -24,7 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medtl.data.dicom import read_dicom_frames
+from medtl.data.dicom import parse, read_dicom_frames
+from medtl.data.dicom_pixels import decode
 from medtl.data.slice_head import read_head
 from medtl.data.volume import read_dicom_volume
 from medtl.errors import ScanError
@@ -36,7 +37,8 @@ RAMP = np.arange(400, dtype=np.uint16).reshape(20, 20) * 10
 
 LIMITED = """
 import resource, sys
-from medtl.data.dicom import read_dicom_frames
+from medtl.data.dicom import parse, read_dicom_frames
+from medtl.data.dicom_pixels import decode
 from medtl.data.volume import read_dicom_volume
 from medtl.errors import ScanError
 used = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
@@ -201,3 +203,18 @@ def test_tables_that_make_no_sense(
         table.add_new(0x00283006, "OW", content)
     values = RAMP.astype(np.int16) - 2000 if signed else RAMP
     read_all(make_dicom(values, **{kind: [table]}), tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.timeout(20)
+def test_a_jpeg_ls_image_without_end_does_not_keep_the_decoder_busy(make_dicom: Make) -> None:
+    """CharLS takes 9 seconds for 20 KB of these; they are a megabyte."""
+    values = np.random.default_rng(0).integers(0, 2**12, (1024, 1024)).astype(np.uint16)
+    stream = imagecodecs.jpegls_encode(values)
+    keys = {"Rows": 1024, "Columns": 1024, "TransferSyntaxUID": JPEGLSLossless}
+    whole = parse(make_dicom(RAMP, PixelData=encapsulate([stream]), **keys), "x")
+    assert np.array_equal(decode(whole, "x")[0][0], values)
+    for rest in (bytes(15) + b"\x01", bytes(16)):
+        data = make_dicom(RAMP, PixelData=encapsulate([stream[:500] + rest * (len(stream) // 16)]), **keys)
+        with pytest.raises(ScanError, match="a compressed image without its end") as caught:
+            list(read_dicom_frames(data, name="x", sha256="ab"))
+        assert caught.value.code == "truncated"
