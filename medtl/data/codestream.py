@@ -3,10 +3,12 @@
 import struct
 from dataclasses import dataclass
 
+START_OF_SCAN = b"\xff\xda"
 # SOF0 to SOF15 and JPEG-LS's SOF55, without DHT, JPG and DAC between them (ITU-T T.81 B.1.1.3, T.87 C.1.1).
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 # What may stand before them: tables, restart interval, application data, comments (B.2.4), JPEG-LS parameters.
 _BEFORE_FRAME = {0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xF8, 0xFE}
+_END_OF_IMAGE = b"\xff\xd9"
 _J2K, _JP2 = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP"
 
 
@@ -45,6 +47,14 @@ def codestream_head(frame: bytes) -> CodestreamHead | None:
         return None if start is None or frame[start : start + 4] != _J2K else _j2k_head(frame[start:][:64])
     except (IndexError, struct.error):
         return None
+
+
+def has_end(frame: bytes) -> bool:
+    """Whether a JPEG or JPEG-LS image has its end marker, behind the last scan.
+
+    Without it libjpeg shows the rest in grey, and CharLS looks for it again at each byte: seconds for 20 KB.
+    """
+    return frame.rfind(_END_OF_IMAGE) > frame.rfind(START_OF_SCAN)
 
 
 def _jpeg_head(frame: bytes) -> CodestreamHead | None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import FileDataset
-from pydicom.filereader import read_partial
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
 from medtl.data.burned_in import burned_in
 from medtl.data.confidentiality import clean, new_ids
+from medtl.data.dicom import parse
 from medtl.data.dicom_objects import PIXELS
 from medtl.data.kinds import HEAD_BYTES, kind_of
 from medtl.data.pseudonyms import salt
@@ -156,7 +156,7 @@ def _read(path: Path) -> FileDataset:
     except OSError as problem:
         raise ScanError("unreadable", path, f"cannot be opened: {problem.strerror or problem}") from None
     try:
-        dataset = read_partial(io.BytesIO(data), stop_when=lambda tag, _vr, _length: tag == 0, force=True)
+        dataset = parse(data, str(path))
         kind = UID(str(dataset.get("SOPClassUID", "")))
         syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
         pixels = next((dataset[name] for name in PIXELS if name in dataset), None)

@@ -5,22 +5,20 @@ Decode, then the modality LUT (PS3.3 C.11.1), the VOI LUT (C.11.2), then inversi
 
 import hashlib
 import io
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_partial
+from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
 from pydicom.pixels import apply_color_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medtl.data.dicom_header import header_of, spacing_of
-from medtl.data.dicom_objects import PIXELS, check_object
+from medtl.data.dicom_objects import PIXELS, check_image
 from medtl.data.dicom_pixels import broken, decode, decoded_frames, number_of_frames, settle_syntax
 from medtl.data.jpeg2000 import may_be_coarse
 from medtl.data.kinds import LARGEST_PIXELS
@@ -34,12 +32,15 @@ from medtl.errors import ScanError
 
 AIR_HU = np.float32(-1000)
 """What lies outside of the field of view of a CT becomes air."""
-# Where objects with functional groups keep what a plain image has at its top level (PS3.3 C.7.6.16).
-_MACROS = (
-    "PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence", "PlanePositionSequence",
-    "PlaneOrientationSequence",
-)  # fmt: skip
-_LARGE = {tag_for_keyword(key) for key in (*PIXELS, "PerFrameFunctionalGroupsSequence")}
+# Where objects with functional groups keep what a plain image has at its top level (PS3.3 C.7.6.16), and what of the
+# top level a group therefore replaces.
+_MACROS = {
+    "PixelValueTransformationSequence": ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "FrameVOILUTSequence": ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlanePositionSequence": (),
+    "PlaneOrientationSequence": (),
+}
 
 
 def read_dicom(data: bytes, *, name: str, sha256: str, least_px: int | None = None) -> Scan:
@@ -75,7 +76,7 @@ def _frames(
     with quiet("pydicom"):
         try:
             dataset = parse(data, name)
-            _check_image(dataset, name)
+            check_image(dataset, name, has_pixels=any(key in dataset for key in PIXELS))
             frames = number_of_frames(dataset)
             if most is not None and frames > most:
                 what = (
@@ -87,7 +88,7 @@ def _frames(
                 (raw,), said = decode(dataset, name, least_px=least_px)
                 step = step if raw.shape[0] == int(dataset.Rows) else said
                 again = partial(_coarser, data, name, sha256) if least_px is None and may_be_coarse(dataset) else None
-                yield _scan(dataset, raw, step, name=name, sha256=sha256, coarser=again)
+                yield _scan(of_frame(dataset, 0), raw, step, name=name, sha256=sha256, coarser=again)
                 return
             for index, raw in enumerate(decoded_frames(dataset, name)):
                 place = f"frame/{index}"
@@ -106,16 +107,20 @@ def _coarser(data: bytes, name: str, sha256: str, least_px: int) -> Scan:
 
 
 def of_frame(dataset: Dataset, index: int) -> Dataset:
-    """The header of one frame: what its functional groups say stands at the top level, as in a plain image."""
-    shared, own = dataset.get("SharedFunctionalGroupsSequence"), dataset.get("PerFrameFunctionalGroupsSequence")
+    """The header of one frame: what its functional groups say stands at the top level, as in a plain image.
+
+    A frame's own group counts before the one that all share, and that before the top level.
+    """
     frame = Dataset()
-    frame.update({tag: dataset.get_item(tag) for tag in dataset._dict if tag not in _LARGE})
+    frame.update(dataset._dict)
     frame.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
-    for groups, place in ((shared, 0), (own, index)):
-        if groups and place < len(groups):
-            for macro in (item for key in _MACROS for item in groups[place].get(key, [])):
-                for element in macro:
-                    frame[element.tag] = element
+    for groups, place in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
+        for group in (dataset.get(groups) or [])[place : place + 1]:
+            for macro, replaced in _MACROS.items():
+                for item in group.get(macro) or []:
+                    for key in replaced:
+                        frame.pop(key, None)
+                    frame.update(item)
     return frame
 
 
@@ -127,39 +132,29 @@ def parse(data: bytes, name: str) -> FileDataset:
     """
     _check_deflated_size(data, name)
     # Zeros where elements should be, as half-copied files have them, would each be read as an empty element.
-    dataset = read_partial(io.BytesIO(data), stop_when=lambda tag, _vr, _length: tag == 0, force=True)
-    groups = [*dataset.get("SharedFunctionalGroupsSequence", []), *dataset.get("PerFrameFunctionalGroupsSequence", [])]
-    if len(groups) <= 2:  # one frame: its macros say what the top level of a plain image would
-        for macro in (item for group in groups for key in _MACROS for item in group.get(key, [])):
-            for element in macro:
-                if element.tag not in dataset:
-                    dataset[element.tag] = element
-    return dataset
+    return read_partial(io.BytesIO(data), stop_when=lambda tag, _vr, _length: tag == 0, force=True)
+
+
+def is_deflated(file: BinaryIO) -> bool:
+    """Whether what follows a file's meta group is deflated; leaves the file there, as pydicom would.
+
+    Raises:
+        Exception: of any kind, by pydicom, for a damaged meta group.
+    """
+    read_preamble(file, force=True)
+    return bool(_read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
 
 
 def _check_deflated_size(data: bytes, name: str) -> None:
     """pydicom inflates a deflated file whole; look first how large that becomes."""
-    if DeflatedExplicitVRLittleEndian.encode() not in data[:1024] or data[132:136] != b"\x02\x00\x00\x00":
+    if DeflatedExplicitVRLittleEndian.encode() not in data or not is_deflated(file := io.BytesIO(data)):
         return
-    start = 144 + struct.unpack("<I", data[140:144])[0]
-    inflater, rest, length = zlib.decompressobj(wbits=-15), data[start:], 0
+    inflater, rest, length = zlib.decompressobj(wbits=-15), file.read(), 0
     while rest and not inflater.eof:
         length += len(inflater.decompress(rest, 2**24))
         rest = inflater.unconsumed_tail
         if length > 4 * LARGEST_PIXELS:
             raise ScanError("too_large", name, "unpacks to more than 1 GB; it may be damaged")
-
-
-def _check_image(dataset: FileDataset, name: str) -> None:
-    """Make sure that an object is an image with pixels.
-
-    Raises:
-        ScanError: a code of `kinds.LISTED`, or `truncated`.
-    """
-    check_object(dataset, name)
-    if not any(key in dataset for key in PIXELS):
-        where = "before its pixels" if len(dataset) else "in its header"
-        raise ScanError("truncated", name, f"is DICOM that ends {where}; copy it again")
 
 
 def modality_values(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
@@ -223,16 +218,16 @@ def _grey(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[Pixels, Pixels | Non
     hu = np.where(inside, values, AIR_HU).clip(AIR_HU).astype(np.float32) if is_hounsfield(dataset) else None
     pixels, step = display(dataset, values, counts)
     steps.append(step)
-    if inverted := _inverted(dataset):
+    if said := inverted(dataset):
         pixels = np.float32(1) - pixels
-        steps.append(inverted)
+        steps.append(said)
     if (counts < levels.counts).any():
         pixels = np.where(inside, pixels, np.float32(0))
         steps.append("padding made black")
     return levels.image(pixels), None if hu is None else levels.image(hu), steps
 
 
-def _inverted(dataset: Dataset) -> str:
+def inverted(dataset: Dataset) -> str:
     """Why the smallest value is white, in words; empty where it is black.
 
     Presentation LUT Shape decides where it is stated, as it does for dcmtk and dcm4che: the standard (PS3.3 C.8.11.3)

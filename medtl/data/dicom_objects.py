@@ -3,6 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medtl.data.dicom_header import text_of
 from medtl.errors import ScanError
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -23,19 +24,43 @@ _OBJECTS = {
     "Radiation Dose": ("report", "a dose report"),
     "Report": ("report", "a report"),
 }
+# By modality, for objects of no known class.
+_MODALITIES = {"SEG": _OBJECTS["Segmentation"], "RTDOSE": _OBJECTS["RT Dose"]}
 
 
-def check_object(dataset: Dataset, name: str) -> None:
-    """Make sure that a DICOM object is an image.
+def check_image(dataset: Dataset, name: str, *, has_pixels: bool) -> None:
+    """Make sure that a DICOM object is an image, with its pixels.
+
+    Args:
+        dataset: the header.
+        name: the file, for messages.
+        has_pixels: whether it has pixels, which need not have been read with it.
 
     Raises:
-        ScanError: a code of `kinds.LISTED`.
+        ScanError: a code of `kinds.LISTED` for what goes with images, or `truncated`.
     """
     meta = getattr(dataset, "file_meta", None) or Dataset()
     uid = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     kind = UID(uid).name if uid else ""
     said = next((said for words, said in _OBJECTS.items() if words in f"{kind} "), None)
+    said = said or _MODALITIES.get(text_of(dataset, "Modality"))
     if said is not None:
         raise ScanError(said[0], name, f"is {said[1]}; it is listed and left out")
-    if not any(key in dataset for key in (*PIXELS, "Rows")) and "Image Storage" not in kind and len(dataset):
+    if has_pixels:
+        return
+    if "Rows" not in dataset and "Image Storage" not in kind and len(dataset):
         raise ScanError("no_pixels", name, f"is DICOM without an image ({kind or 'of no stated class'}); leave it out")
+    where = "before its pixels" if len(dataset) else "in its header"
+    raise ScanError("truncated", name, f"is DICOM that ends {where}; copy it again")
+
+
+def size_of(dataset: Dataset, name: str) -> tuple[int, int]:
+    """Rows and columns of an image.
+
+    Raises:
+        ScanError: `damaged`.
+    """
+    for key in ("Rows", "Columns"):
+        if not dataset.get(key):
+            raise ScanError("damaged", name, f"is DICOM whose header does not say its {key}; export it again")
+    return int(dataset.Rows), int(dataset.Columns)

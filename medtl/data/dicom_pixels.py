@@ -19,7 +19,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medtl.data.codestream import codestream_head
+from medtl.data.codestream import codestream_head, has_end
+from medtl.data.dicom_objects import size_of
 from medtl.data.jpeg import PLUGIN, add_to_pydicom
 from medtl.data.jpeg2000 import decode_coarse
 from medtl.data.kinds import check_size
@@ -42,10 +43,8 @@ def settle_syntax(dataset: FileDataset, name: str) -> str:
     Raises:
         ScanError: `unsupported_syntax`, `damaged` or `too_large`.
     """
-    for key in ("Rows", "Columns"):
-        if not dataset.get(key):
-            raise ScanError("damaged", name, f"is DICOM whose header does not say its {key}; export it again")
-    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
+    rows, columns = size_of(dataset, name)
+    samples = int(dataset.get("SamplesPerPixel") or 1)
     check_size(name, rows * columns * samples, what=f"{rows} x {columns} pixels")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:  # without a file meta group only native encodings are possible
@@ -167,6 +166,8 @@ def _checked_streams(dataset: FileDataset, name: str) -> Iterator[None]:
                 "damaged", name, f"holds a compressed image of {head.rows} x {head.columns} pixels with {head.samples} "
                 f"samples, its header says {expected[0]} x {expected[1]} with {expected[2]}; export it again"
             )  # fmt: skip
+        if stream.startswith(b"\xff\xd8") and not has_end(stream):
+            raise ScanError("truncated", name, "holds a compressed image without its end; copy it again")
         yield
 
 

@@ -11,23 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from medtl.data.dicom import inside_of, modality_values
+from medtl.data.dicom import inside_of, modality_values, of_frame
 from medtl.data.geometry import Place, Stack, most_at_one_place, place_of, stacked
 from medtl.errors import ScanError
 
 Values = npt.NDArray[np.float32]
-_DRAWN = {"SEG": "a segmentation", "RTDOSE": "a dose distribution"}
 _PLACE = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
-
-
-def check_is_scan(dataset: Dataset, name: str) -> None:
-    """Refuse what has pixels, but shows what somebody made of a scan.
-
-    Raises:
-        ScanError: `not_a_scan`.
-    """
-    if (modality := dataset.get("Modality")) in _DRAWN:
-        raise ScanError("not_a_scan", name, f"is {_DRAWN[modality]}, not a scan; leave it out")
 
 
 def is_colour(dataset: Dataset) -> bool:
@@ -40,7 +29,10 @@ def places_of(dataset: Dataset, frames: int) -> tuple[Place, ...]:
     plain = place_of(dataset)
     if frames == 1 and plain is not None:
         return (plain,)
-    places = [place_of(frame_header(dataset, frame, _PLACE)) for frame in range(frames)]
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(own) < frames > 1:  # also what a damaged header says are thousands of millions
+        return ()
+    places = [place_of(_place_header(dataset, own[frame : frame + 1])) for frame in range(frames)]
     known = tuple(place for place in places if place is not None)
     return known if len(known) == frames else ()
 
@@ -61,14 +53,12 @@ def frames_stacked(places: Sequence[Place], *, name: str) -> Stack:
     return stacked(places, [f"frame {number + 1}" for number in range(len(places))], name=name)
 
 
-def frame_header(dataset: Dataset, frame: int, macros: tuple[str, ...]) -> Dataset:
-    """What functional groups say of one frame, as a plain image would at its top level."""
+def _place_header(dataset: Dataset, own: Sequence[Dataset]) -> Dataset:
+    """What functional groups say of a frame's place, as a plain image would at its top level."""
     header = Dataset()
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    groups = [*(dataset.get("SharedFunctionalGroupsSequence") or []), *per_frame[frame : frame + 1]]
-    for macro in (item for group in groups for key in macros for item in group.get(key) or []):
-        for element in macro:
-            header[element.tag] = element
+    groups = [*(dataset.get("SharedFunctionalGroupsSequence") or []), *own]
+    for macro in (item for group in groups for key in _PLACE for item in group.get(key) or []):
+        header.update(macro)
     return header
 
 
@@ -82,16 +72,7 @@ def frame_values(dataset: Dataset, raw: npt.NDArray[Any], frame: int) -> tuple[V
         raw: the frame's stored values.
         frame: its number, from 0.
     """
-    header = frame_header(dataset, frame, ("PixelValueTransformationSequence",))
-    values, steps = modality_values(header if len(header) else dataset, raw)
+    values, steps = modality_values(of_frame(dataset, frame), raw)
     known = values.astype(np.float32)
     known[~inside_of(dataset, raw)] = np.nan
     return known, steps
-
-
-def counts_in_hounsfield(dataset: Dataset) -> bool:
-    """Whether modality values are Hounsfield units: CT, rescaled, and not said to be of another type (C.11.1.1.2)."""
-    macros = frame_header(dataset, 0, ("PixelValueTransformationSequence",))
-    header = macros if len(macros) else dataset
-    rescaled = "RescaleSlope" in header or "ModalityLUTSequence" in header
-    return dataset.get("Modality") == "CT" and rescaled and (header.get("RescaleType") or "HU") == "HU"

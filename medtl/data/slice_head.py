@@ -8,11 +8,12 @@ from typing import Any, BinaryIO
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from medtl.data.dicom import parse
+from medtl.data.dicom import is_deflated, parse
 from medtl.data.dicom_header import text_of
-from medtl.data.frames import check_is_scan, is_colour, places_of
+from medtl.data.dicom_objects import check_image, size_of
+from medtl.data.dicom_pixels import number_of_frames
+from medtl.data.frames import is_colour, places_of
 from medtl.data.geometry import Place
 from medtl.data.kinds import HEAD_BYTES, kind_of
 from medtl.data.quiet import in_one_line, quiet
@@ -81,8 +82,8 @@ def read_head(path: Path, *, name: str) -> SliceHead:
     """Read a DICOM file's header, up to its pixels.
 
     Raises:
-        ScanError: `not_dicom`, `no_pixels`, `not_a_scan`, `truncated`, `damaged`, `unreadable`, or what
-            `kind_of` says of other files.
+        ScanError: `not_dicom`, a code of `kinds.LISTED` for an object that is no image, `truncated`, `damaged`,
+            `unreadable`, or what `kind_of` says of other files.
     """
     with quiet("pydicom"):
         try:
@@ -102,7 +103,9 @@ def _head(file: BinaryIO, path: Path, name: str) -> SliceHead:
     if (kind := kind_of(start, name=name)) != "dicom":
         raise ScanError("not_dicom", name, f"is {kind}; a series is made of DICOM files")
     file.seek(0)
-    if DeflatedExplicitVRLittleEndian.encode() in start[:1024]:
+    deflated = is_deflated(file)
+    file.seek(0)
+    if deflated:
         dataset: Dataset = parse(file.read(), name)  # which looks first how large it becomes
         has_pixels = any(tag in dataset for tag in _PIXEL_TAGS)
     else:
@@ -115,9 +118,9 @@ def _head(file: BinaryIO, path: Path, name: str) -> SliceHead:
 
         dataset = read_partial(file, at_end, force=True, specific_tags=_TAGS)
         has_pixels = bool(ends) and ends[0] != 0
-    _check_is_image(dataset, has_pixels, name)
-    check_is_scan(dataset, name)
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    check_image(dataset, name, has_pixels=has_pixels)
+    rows, columns = size_of(dataset, name)
+    frames = number_of_frames(dataset)
     return SliceHead(
         path=path,
         name=name,
@@ -128,8 +131,8 @@ def _head(file: BinaryIO, path: Path, name: str) -> SliceHead:
             *(text_of(dataset, key) for key in ("PhotometricInterpretation", "EchoNumbers")),
             _b_value(dataset),
         ),
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        rows=rows,
+        columns=columns,
         frames=frames,
         image_type=tuple(str(word) for word in _several(dataset.get("ImageType"))),
         colour=is_colour(dataset),
@@ -137,17 +140,6 @@ def _head(file: BinaryIO, path: Path, name: str) -> SliceHead:
         moments=tuple(text_of(dataset, key) for key in _MOMENTS),
         places=places_of(dataset, frames),
     )
-
-
-def _check_is_image(dataset: Dataset, has_pixels: bool, name: str) -> None:
-    if dataset.get("Rows") and dataset.get("Columns"):
-        if not has_pixels:
-            raise ScanError("truncated", name, "is DICOM that ends before its pixels; copy it again")
-        return
-    if has_pixels:
-        raise ScanError("damaged", name, "is DICOM whose header does not say its Rows or Columns; export it again")
-    kind = UID(text_of(dataset, "SOPClassUID")).name
-    raise ScanError("no_pixels", name, f"is DICOM without an image ({kind or 'of no stated class'}); leave it out")
 
 
 def _several(value: Any) -> list[Any]:

@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import FileDataset
 
-from medtl.data.dicom import parse
+from medtl.data.dicom import inverted, is_hounsfield, of_frame, parse
 from medtl.data.dicom_header import header_of
-from medtl.data.dicom_objects import PIXELS
+from medtl.data.dicom_objects import PIXELS, check_image
 from medtl.data.dicom_pixels import decode, number_of_frames
 from medtl.data.frames import (
     Values,
-    check_is_scan,
-    counts_in_hounsfield,
     frame_values,
     frames_stacked,
     is_colour,
@@ -49,6 +47,7 @@ def read_series(paths: Sequence[Path], *, name: str) -> Scan:
     digests: list[str] = []
     steps: list[str] = []
     values: Values = np.empty(0, np.float32)
+    hounsfield = True
     with _translated(name):
         for number, path in enumerate(paths):
             try:
@@ -70,20 +69,21 @@ def read_series(paths: Sequence[Path], *, name: str) -> Scan:
             except ScanError as problem:
                 raise ScanError(problem.code, name, f"{path.name}: {problem.message}") from None
             values[number] = layer
+            hounsfield = hounsfield and is_hounsfield(of_frame(dataset, 0))
             places.append(place)
             digests.append(hashlib.sha256(data).hexdigest())
             steps += [how, *rescaled]
         stack = stacked(places, [path.name for path in paths], name=name)
         sha256 = hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-        return _scan(first, values, stack, steps, name=name, sha256=sha256)
+        return _scan(first, values, stack, steps, hounsfield=hounsfield, name=name, sha256=sha256)
 
 
 def read_dicom_volume(data: bytes, *, name: str, sha256: str) -> Scan:
     """Read an object whose frames are the slices of one volume, such as an enhanced CT or MR image.
 
     Raises:
-        ScanError: `no_volume`, `several_volumes`, `no_geometry`, `colour`, `not_a_scan`, what makes a file unreadable
-            (see `read_dicom`), or frames that make no volume (see `stacked`).
+        ScanError: `no_volume`, `several_volumes`, `no_geometry`, `colour`, what makes a file unreadable or no image
+            (see `read_dicom_frames`), or frames that make no volume (see `stacked`).
     """
     with _translated(name):
         dataset, raw, how = _decoded(data, name)
@@ -101,17 +101,16 @@ def read_dicom_volume(data: bytes, *, name: str, sha256: str) -> Scan:
         for number in range(frames):
             values[number], rescaled = frame_values(dataset, raw[number], number)
             steps += rescaled
-        return _scan(dataset, values, stack, steps, name=name, sha256=sha256)
+        hounsfield = all(is_hounsfield(of_frame(dataset, number)) for number in range(frames))
+        return _scan(dataset, values, stack, steps, hounsfield=hounsfield, name=name, sha256=sha256)
 
 
 def _decoded(data: bytes, name: str) -> tuple[FileDataset, npt.NDArray[Any], str]:
     """A file's header, its stored values (F, H, W), and how they were decoded."""
     dataset = parse(data, name)
-    check_is_scan(dataset, name)
+    check_image(dataset, name, has_pixels=any(key in dataset for key in PIXELS))
     if is_colour(dataset):
         raise ScanError("colour", name, "is in colour; volumes are made of grey values")
-    if not any(key in dataset for key in PIXELS):
-        raise ScanError("truncated", name, "is DICOM that ends before its pixels; copy it again")
     raw, how = decode(dataset, name)
     expected = (number_of_frames(dataset), int(dataset.Rows), int(dataset.Columns))
     if raw.shape != expected:
@@ -119,7 +118,9 @@ def _decoded(data: bytes, name: str) -> tuple[FileDataset, npt.NDArray[Any], str
     return dataset, raw, how
 
 
-def _scan(dataset: FileDataset, values: Values, stack: Stack, steps: list[str], *, name: str, sha256: str) -> Scan:
+def _scan(
+    dataset: FileDataset, values: Values, stack: Stack, steps: list[str], *, hounsfield: bool, name: str, sha256: str
+) -> Scan:
     """The volume of slices in the order in which they were read.
 
     Args:
@@ -127,18 +128,18 @@ def _scan(dataset: FileDataset, values: Values, stack: Stack, steps: list[str], 
         values: (F, rows, columns) modality values, NaN where they are padding.
         stack: how they lie.
         steps: what was done to each.
+        hounsfield: whether the values of all of them are Hounsfield units.
     """
     if stack.order != tuple(range(len(values))):
         values = values[list(stack.order)]
     values = np.ascontiguousarray(stack.arrangement.apply(values))
     steps = [*_summary(steps), *stack.notes]
-    hounsfield = counts_in_hounsfield(dataset)
     padding = np.isnan(values)
     pixels, step = hounsfield_volume(values) if hounsfield else spread_volume(values)
     steps.append(step)
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+    if said := inverted(dataset):
         np.subtract(1, pixels, out=pixels)
-        steps.append("inverted (MONOCHROME1)")
+        steps.append(said)
     if padding.any():
         pixels[padding] = 0
         values[padding] = FULL_HU[0]

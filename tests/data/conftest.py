@@ -1,6 +1,7 @@
 """Small files to read, and where the real ones are."""
 
 import io
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
@@ -66,3 +67,19 @@ def dicom_bytes(values: np.ndarray, **elements: Any) -> bytes:
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def deflated_bomb(data: bytes) -> bytes:
+    """A deflated DICOM file that goes on with 64 MB of zeros."""
+    start = 144 + int.from_bytes(data[140:144], "little")
+    deflate = zlib.compressobj(1, wbits=-15)
+    content = zlib.decompress(data[start:], wbits=-15)
+    zeros = b"".join(deflate.compress(part) for part in (content, *[bytes(2**24)] * 4))
+    return data[:start] + zeros + deflate.flush()
+
+
+@pytest.fixture
+def bomb(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """More than may be inflated, which is made 16 MB here to save time."""
+    monkeypatch.setattr("medtl.data.dicom.LARGEST_PIXELS", 2**22)
+    return deflated_bomb(dicom_bytes(np.zeros((20, 20), np.uint16), TransferSyntaxUID=DeflatedExplicitVRLittleEndian))

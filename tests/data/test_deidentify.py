@@ -488,3 +488,9 @@ def test_burned_in_images_are_written_only_when_asked(
     assert "need a look (written, marked as not deidentified)" in capfd.readouterr().err
     said = {original.name: dcmread(output).PatientIdentityRemoved for original, output in pairs(out)}
     assert said == {"us.dcm": "NO", "dx.dcm": "YES"}
+
+
+def test_a_deflated_bomb_is_refused(bomb: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "bomb.dcm").write_bytes(bomb)
+    with pytest.raises(ScanError, match="unpacks to more than 1 GB"):
+        medtl.deidentify(path, out=tmp_path / "out")

@@ -330,9 +330,14 @@ def test_heads_of_what_is_no_image(tmp_path: Path) -> None:
     assert code(b"\x89PNG\r\n\x1a\n" + bytes(100)) == "not_dicom"
     assert code(b"") == "empty"
     assert code(fake_series(tmp_path / "r", Rows=None, Columns=None)[0].read_bytes()) == "damaged"
-    assert code(fake_series(tmp_path / "s", Modality="SEG")[0].read_bytes()) == "not_a_scan"
-    report = {"Rows": None, "Columns": None, "PixelData": None, "Modality": "SR"}
-    assert code(fake_series(tmp_path / "sr", **report)[0].read_bytes()) == "no_pixels"
+    assert code(fake_series(tmp_path / "s", Modality="SEG")[0].read_bytes()) == "segmentation"
+    assert code(fake_series(tmp_path / "d", Modality="RTDOSE")[0].read_bytes()) == "radiotherapy"
+    empty = {"Rows": None, "Columns": None, "PixelData": None}
+    assert code(fake_series(tmp_path / "e", **empty)[0].read_bytes()) == "truncated"
+    report = empty | {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.22"}
+    assert code(fake_series(tmp_path / "sr", **report)[0].read_bytes()) == "report"
+    other = empty | {"SOPClassUID": "1.2.3.4"}
+    assert code(fake_series(tmp_path / "o", **other)[0].read_bytes()) == "no_pixels"
     with pytest.raises(ScanError, match="cannot be opened"):
         read_head(tmp_path / "none", name="none")
 
@@ -489,3 +494,22 @@ def test_frames_without_places_are_no_volume(shared: Path) -> None:
         read_dicom_volume((shared / "dicom/conformance/liver.dcm").read_bytes(), name="x", sha256="0" * 64)
     with pytest.raises(ScanError, match="holds 1 image"):
         read_dicom_volume((shared / "dicom/conformance/MR2_UNCR.dcm").read_bytes(), name="x", sha256="0" * 64)
+
+
+def test_one_rule_says_what_is_hounsfield_and_what_is_inverted(tmp_path: Path) -> None:
+    """The rules of images (`read_dicom`) hold for volumes."""
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [210, 0, 16], np.arange(210, dtype=np.uint16).tobytes()
+    for number, unit in enumerate(("HU", "US")):
+        table.ModalityLUTType = unit
+        series = fake_series(tmp_path / str(number), ModalityLUTSequence=[table], RescaleSlope=None)
+        assert (reads(only(*series)).hu is not None) == (unit == "HU")
+    plain = reads(only(*fake_series(tmp_path / "plain")))
+    assert plain.hu is not None
+    assert reads(only(*fake_series(tmp_path / "zero", RescaleSlope=0))).hu is None
+    one_other = fake_series(tmp_path / "odd", each=lambda number: {"RescaleType": "US" if number == 3 else "HU"})
+    assert reads(only(*one_other)).hu is None
+    inverse = reads(only(*fake_series(tmp_path / "inverse", PresentationLUTShape="INVERSE")))
+    assert np.allclose(inverse.pixels, 1 - plain.pixels) and "presentation LUT shape" in " ".join(inverse.steps)
+    white = {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"}
+    assert np.array_equal(reads(only(*fake_series(tmp_path / "identity", **white))).pixels, plain.pixels)
