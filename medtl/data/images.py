@@ -14,6 +14,7 @@ from medtl.data.scan import Scan, by_sides
 from medtl.data.values import full_range, luminance
 from medtl.errors import ScanError
 
+_FORMATS = ("PNG", "JPEG", "MPO")
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, 4.6.4 A: how the first row and column of the file lie in the picture.
 _UPRIGHT = {
@@ -34,7 +35,7 @@ def read_image(data: bytes, *, name: str, sha256: str) -> Scan:
         ScanError: `truncated`, `damaged`, `too_large` or `volume` (an animation).
     """
     try:
-        with quiet("PIL"), Image.open(io.BytesIO(data)) as image:
+        with quiet("PIL"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_size(name, image.width * image.height, what=f"{image.height} x {image.width} pixels")
             if image.format == "PNG" and (frames := int(getattr(image, "n_frames", 1))) > 1:
                 raise _several(name, frames, "frames")
@@ -120,7 +121,9 @@ def _scan(values: npt.NDArray[Any], orientation: int, *, name: str, sha256: str,
     if orientation in _UPRIGHT:
         pixels = np.asarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
         steps.append("turned upright as EXIF says")
-    return Scan(pixels=np.clip(pixels, 0, 1).astype(np.float32), source=name, sha256=sha256, steps=tuple(steps))
+    if steps:  # else 0 to 1 as they are
+        pixels = np.clip(pixels, 0, 1).astype(np.float32)
+    return Scan(pixels=pixels, source=name, sha256=sha256, steps=tuple(steps))
 
 
 def _several(name: str, count: int, what: str) -> ScanError:

@@ -29,13 +29,15 @@ class Levels:
 
 
 def levels_of(raw: npt.NDArray[Any]) -> Levels:
-    """The values of an image (H, W): all that its type can hold, unless that is more than it has pixels."""
+    """The values of an image (H, W): all that its type can hold, or from 0 to the largest one, unless that is more than
+    it has pixels."""
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
     bits = 8 * raw.dtype.itemsize
-    if raw.dtype.kind not in "iu" or bits > 16 or raw.size < 2**bits:
+    count = int(raw.max()) + 1 if raw.dtype.kind == "u" else 2**bits
+    if raw.dtype.kind not in "iu" or bits > 16 or raw.size < count:
         return Levels(stored=raw.ravel(), counts=np.ones(raw.size, np.intp), index=None, shape=raw.shape)
     unsigned = np.dtype(f"u{raw.dtype.itemsize}")
-    stored = np.arange(2**bits).astype(unsigned).view(raw.dtype)  # a value stands where its bits say
+    stored = np.arange(count).astype(unsigned).view(raw.dtype)  # a value stands where its bits say
     index = np.ascontiguousarray(raw).view(unsigned).astype(np.intp)
-    counts = np.bincount(index.ravel(), minlength=2**bits)
+    counts = np.bincount(index.ravel(), minlength=count)
     return Levels(stored=stored, counts=counts, index=index, shape=raw.shape)

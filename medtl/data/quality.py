@@ -11,7 +11,7 @@ from medtl.data.scan import Scan
 BLANK, CLIPPED, COLLIMATED, TEXT = "blank", "clipped", "collimated", "burned-in text"
 _BLACK, _WHITE = 8, 250
 _CLIPPED_SHARE, _COLLIMATED_SHARE = 0.15, 0.25
-_GLYPHS = 4
+_GLYPHS, _LOWEST_PX = 4, 4
 
 
 def warnings_of(scan: Scan, inside: npt.NDArray[np.uint8]) -> tuple[str, ...]:
@@ -21,11 +21,11 @@ def warnings_of(scan: Scan, inside: npt.NDArray[np.uint8]) -> tuple[str, ...]:
         scan: as it was read.
         inside: its first stored channel without the margins, (h, w) or (d, h, w).
     """
-    sample = inside[..., ::4, ::4]
-    if sample.std() < 2 or float(np.ptp(np.percentile(sample, (1, 99)))) < 4:
+    sample = np.sort(inside[..., ::4, ::4], axis=None)
+    if sample.std() < 2 or _percentile(sample, 99) - _percentile(sample, 1) < 4:
         return (BLANK,)
     found = []
-    if float((inside >= _WHITE).mean()) > _CLIPPED_SHARE:
+    if np.count_nonzero(inside >= _WHITE) > _CLIPPED_SHARE * inside.size:
         found.append(CLIPPED)
     if scan.dims == 2 and _dark_border_share(inside) > _COLLIMATED_SHARE:
         found.append(COLLIMATED)
@@ -48,10 +48,18 @@ def with_odd_body_parts(manifest: pd.DataFrame) -> "pd.Series[str]":
     return manifest["warnings"].where(~new, both).astype("string")
 
 
+def _percentile(ordered: npt.NDArray[np.uint8], percent: int) -> float:
+    """As numpy interpolates it, without numpy's 0.1 ms of preparation."""
+    below, share = divmod((len(ordered) - 1) * percent, 100)
+    low, high = int(ordered[below]), int(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (high - low) * share / 100
+
+
 def _dark_border_share(image: npt.NDArray[np.uint8]) -> float:
     """The share of the image in rows and columns at its border that are all black."""
-    lit = image > _BLACK
-    rows, columns = np.flatnonzero(lit.mean(axis=1) > 0.02), np.flatnonzero(lit.mean(axis=0) > 0.02)
+    lit = (image > _BLACK).view(np.uint8)
+    in_rows, in_columns = (lit.sum(axis=axis, dtype=np.uint16) for axis in (1, 0))  # of at most 2048 each
+    rows, columns = np.flatnonzero(in_rows > 0.02 * lit.shape[1]), np.flatnonzero(in_columns > 0.02 * lit.shape[0])
     if not len(rows) or not len(columns):
         return 1.0
     kept = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1)
@@ -67,13 +75,14 @@ def has_text(image: npt.NDArray[np.uint8]) -> bool:
     from scipy.ndimage import find_objects, label
 
     white = image >= _WHITE
-    if not white.any():
+    across, down = np.flatnonzero(white.any(axis=0)), np.flatnonzero(white.any(axis=1))
+    if len(across) < _GLYPHS or len(down) < _LOWEST_PX:
         return False
-    marks, _ = label(white)
+    marks, _ = label(white[down[0] : down[-1] + 1, across[0] : across[-1] + 1])
     boxes: list[tuple[float, int, int, int]] = []  # middle row, height, first and last column
     for place, box in enumerate(find_objects(marks), start=1):
         height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
-        if 4 <= height <= 20 and 1 <= width <= 20 and _is_stroke(marks[box] == place):
+        if _LOWEST_PX <= height <= 20 and 1 <= width <= 20 and _is_stroke(marks[box] == place):
             boxes.append(((box[0].start + box[0].stop) / 2, height, box[1].start, box[1].stop))
     return any(_in_line_with(boxes, each) >= _GLYPHS for each in boxes)
 

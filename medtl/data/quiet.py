@@ -16,10 +16,12 @@ def quiet(logger: str) -> Iterator[None]:
     """Warnings, and what the library's logger would say, are dropped for the while."""
     library = logging.getLogger(logger)
     level = library.level
-    library.setLevel(logging.CRITICAL + 1)
+    if level <= logging.CRITICAL:  # changing a level makes logging ask all loggers again: outside of a loop, once
+        library.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        library.setLevel(level)
+        if level <= logging.CRITICAL:
+            library.setLevel(level)

@@ -12,6 +12,7 @@ from medtl.data.manifest import describe
 from medtl.data.parallel import ordered_map
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.quality import warnings_of
+from medtl.data.quiet import quiet
 from medtl.data.sources import FoundFile, ScanInFile, is_npz
 from medtl.data.split import place_of
 from medtl.data.units import Unit, scans_in
@@ -80,7 +81,8 @@ def _with_npz(
 def _read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | None]:
     """What each unit holds; None for an `.npz`."""
     plan, units = task
-    return [None if is_npz(unit.files[0]) else list(_read(unit, plan)) for unit in units]
+    with quiet("PIL"), quiet("pydicom"), quiet("tifffile"):
+        return [None if is_npz(unit.files[0]) else list(_read(unit, plan)) for unit in units]
 
 
 def _read(unit: Unit, plan: ReadPlan) -> Iterator[Outcome]:

@@ -165,8 +165,8 @@ def read_scan(path: Path, *, name: str | None = None, dims: int = 2) -> Scan:
         ScanError: the file cannot be used; `code` and message say why.
     """
     source = name or str(path)
-    kind_of(head_of(path, source), name=source)
-    return read_bytes(_content(path, source), name=source, dims=dims)
+    data = _content(path, source, all_of=lambda head: bool(kind_of(head, name=source)))
+    return read_bytes(data, name=source, dims=dims)
 
 
 def read_scans(found: FoundFile, *, dims: int = 2, least_px: int | None = None) -> Iterator[ScanInFile]:
@@ -181,19 +181,19 @@ def read_scans(found: FoundFile, *, dims: int = 2, least_px: int | None = None) 
         ScanError: the file cannot be used.
     """
     source = str(found.path)
-    kind = kind_of(head_of(found.path, source), name=source)
+    data = _content(found.path, source, all_of=lambda head: kind_of(head, name=source) != "npz")
+    kind = kind_of(data[:HEAD_BYTES], name=source)
     if kind == "npz":
         for image in read_npz(found.path, name=source, dims=dims):
             yield ScanInFile(
                 name=f"{found.name}#{image.place}", scan=image.scan, split=image.split, labels=image.labels
             )
     elif kind == "dicom" and dims == 2:
-        data = _content(found.path, source)
         sha256 = hashlib.sha256(data).hexdigest()
         for scan in read_dicom_frames(data, name=source, sha256=sha256, least_px=least_px):
             yield ScanInFile(name=found.name + scan.source[len(source) :], scan=scan)
     else:
-        yield ScanInFile(name=found.name, scan=read_bytes(_content(found.path, source), name=source, dims=dims))
+        yield ScanInFile(name=found.name, scan=read_bytes(data, name=source, dims=dims))
 
 
 def is_npz(found: FoundFile) -> bool:
@@ -283,11 +283,17 @@ def head_of(path: Path, source: str) -> bytes:
         raise _unreadable(source, problem) from None
 
 
-def _content(path: Path, source: str) -> bytes:
+def _content(path: Path, source: str, *, all_of: Callable[[bytes], bool]) -> bytes:
+    """A file's bytes; only the first where `all_of`, which is asked what it thinks of them, does not want more."""
     try:
-        if (size := path.stat().st_size) > LARGEST_FILE_BYTES:
-            raise ScanError("too_large", source, f"is a file of {size / 1e9:.1f} GB; one image has at most 2 GB")
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+            if not all_of(head):
+                return head
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE_BYTES:
+                raise ScanError("too_large", source, f"is a file of {size / 1e9:.1f} GB; one image has at most 2 GB")
+            file.seek(0)
+            return file.read()
     except OSError as problem:
         raise _unreadable(source, problem) from None
 

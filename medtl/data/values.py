@@ -72,7 +72,7 @@ def full_range(values: npt.NDArray[Any]) -> tuple[Pixels, str]:
     if values.dtype not in (np.uint8, np.uint16):
         return spread(values)
     if values.dtype == np.uint8:
-        return values.astype(np.float32) / np.float32(255), ""
+        return np.divide(values, np.float32(255), dtype=np.float32), ""
     top = int(values.max())
     bits = next(b for b in (8, 10, 12, 16) if top < 2**b)
     scaled = values.astype(np.float32) / np.float32(2**bits - 1)

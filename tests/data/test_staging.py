@@ -1,12 +1,13 @@
 """What happens when an ingest is killed, when the disk is full, and when scans are added."""
 
 import errno
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,42 +34,64 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def run(source: Path, out: Path) -> subprocess.Popen[bytes]:
-    program = "import sys, medtl; medtl.ingest(sys.argv[1], out=sys.argv[2], size_px=32)"
-    return subprocess.Popen(
-        [sys.executable, "-c", program, str(source), str(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def ingest_in_own_group(source: Path, out: Path) -> None:
+    """In a process that has imported everything already; its reading processes are forks, which begin at once."""
+    from joblib.externals.loky.backend.context import set_start_method
+
+    os.setsid()
+    set_start_method("fork", force=True)
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+        medtl.ingest(source, out=out, size_px=32)
+
+
+def run(source: Path, out: Path) -> Any:
+    """An ingest in a process of its own, forked by a server that has no threads and started once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["medtl.data.ingest", __name__])
+    process = context.Process(target=ingest_in_own_group, args=(source, out))
+    process.start()
+    return process
+
+
+def finished(process: Any) -> None:
+    process.join(timeout=120)
+    assert process.exitcode == 0
+
+
+def kill(process: Any) -> None:
+    """With all its reading processes, at once."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # not yet a group of its own, or over
+        process.kill()
+    process.join()
 
 
 def test_killed_at_twenty_moments_the_dataset_is_the_same_byte_for_byte(tmp_path: Path) -> None:
     source = write_pngs(tmp_path / "in", range(FILES), side=8)
     (source / "broken.png").write_bytes(png_bytes(0)[:40])
     whole = tmp_path / "whole" / "ds"
-    assert run(source, whole).wait(timeout=120) == 0
+    finished(run(source, whole))
     out, rng, lines = tmp_path / "cut" / "ds", np.random.default_rng(0), 0
     journal = out.parent / ".ds.part" / staging.JOURNAL
 
     def written() -> int:
         return journal.read_bytes().count(b"\n") if journal.is_file() else 0
 
-    for kill in range(KILLS):
+    for turn in range(KILLS):
         process = run(source, out)
-        wanted = lines + int(rng.integers(1, FILES // KILLS)) if kill else 0  # the first before it has begun
+        wanted = lines + int(rng.integers(1, FILES // KILLS)) if turn else 0  # the first before it has begun
         until = time.monotonic() + 60
-        while written() < wanted and process.poll() is None and time.monotonic() < until:
+        while written() < wanted and process.is_alive() and time.monotonic() < until:
             time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
         assert written() >= lines, "a resumed ingest begins where the last one stopped"
         lines = written()
         if out.exists():
             break
-    assert kill > KILLS // 2, "it was over before it could be killed often"
+    assert turn > KILLS // 2, "it was over before it could be killed often"
     if not out.exists():
-        assert run(source, out).wait(timeout=120) == 0
+        finished(run(source, out))
     assert files_of(out) == files_of(whole)
     assert sorted(path.name for path in out.parent.iterdir()) == ["ds"]
 
