@@ -224,8 +224,9 @@ def _batches(
 
     def batch_at(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
         chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=plan.seed)
-        images = start.spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
-        images = random_views(images, plan.views, Draws("finetune", plan.seed, step, total=len(images)))
+        images, detail = start.spec.with_detail(torch.from_numpy(data.pixels(chosen)).to(device))
+        draws = Draws("finetune", plan.seed, step, total=len(images), device=device)
+        images = random_views(images, plan.views, draws, detail=detail)
         return images, torch.from_numpy(labels.values[chosen]).to(device)
 
     return batch_at
