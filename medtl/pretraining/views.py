@@ -19,15 +19,11 @@ from torch import Tensor
 from medtl.pretraining.draws import Draws
 from medtl.pretraining.geometry import affine, elastic, sampling_grid
 from medtl.pretraining.intensity import ORDER, blurred, contrasted, noised, toned, windowed
+from medtl.pretraining.presets import GENTLE
 from medtl.pretraining.views_config import ViewsConfig
 
 __all__ = ["GENTLE", "ViewsConfig", "random_views"]
 
-GENTLE = ViewsConfig(
-    crop_area=(0.7, 1.0), crop_aspect=1.1, rotation_deg=10.0, elastic=0.0, brightness=0.1, contrast=0.2, gamma=0.2,
-    blur_px=0.0, noise=0.02, keep_scale=True,
-)  # fmt: skip
-"""For fine-tuning: the label must stay true."""
 SHARP_STEP = 1.9
 """Detail is used where a pixel of the view is at most this many of its pixels wide. Up to 2.2 it is nearer to the scan
 as it was stored than the network's input is (measured); below 2, so that the whole scan is always the network's

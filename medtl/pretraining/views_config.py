@@ -30,7 +30,7 @@ class ViewsConfig(StrictModel):
     window: float = Field(default=0.0, ge=0.0, lt=1.0)
     """CT: the display window of each channel moves by up to half this share of its width, and is up to this share wider
     or narrower."""
-    gamma: float = Field(default=0.4, ge=0.0)
+    gamma: float = Field(default=0.3, ge=0.0)
     """Exponent between exp(-gamma) and exp(gamma)."""
     bias_field: float = Field(default=0.0, ge=0.0)
     """Brightness changes smoothly over the scan by a factor between exp(-bias_field) and exp(bias_field)."""
@@ -38,9 +38,9 @@ class ViewsConfig(StrictModel):
     """Contrast about the scan's mean changes by up to this share."""
     brightness: float = Field(default=0.15, ge=0.0)
     """Added value up to this, on a scale where black is 0 and white is 1."""
-    blur_px: float = Field(default=1.0, ge=0.0)
+    blur_px: float = Field(default=0.8, ge=0.0)
     """Standard deviation of a Gaussian blur, up to this many pixels; half the views stay sharp."""
-    noise: float = Field(default=0.05, ge=0.0)
+    noise: float = Field(default=0.025, ge=0.0)
     """Standard deviation of added Gaussian noise, up to this; black is 0 and white is 1."""
     local_area: tuple[float, float] = (0.1, 0.3)
     """Share of the scan's area that a small crop shows, for objectives that want such."""
