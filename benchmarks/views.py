@@ -4,7 +4,8 @@
 
 Both make one random view of each of the same scans, in one process with one thread, in turn, several times;
 printed are the medians and the ratio. The augmentations are those of `ViewsConfig`'s defaults: crop with
-scale and rotation in one affine resampling, gamma, contrast, brightness, blur in half the views, noise.
+scale and rotation in one affine resampling, gamma, contrast, brightness, blur in half the views, noise. Ours also
+deform elastically.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import ViewsConfig, random_views
 
 
-def monai_views(config: ViewsConfig) -> Compose:
+def monai_views(config: ViewsConfig, side_px: int) -> Compose:
     """The same augmentations with MONAI's own transforms, a scan (1, H, W) in 0..1 at a time."""
     narrow, wide = (area**0.5 for area in config.crop_area)
     turn = np.deg2rad(config.rotation_deg)
@@ -37,7 +38,7 @@ def monai_views(config: ViewsConfig) -> Compose:
         [
             RandAffine(
                 prob=1.0, rotate_range=(turn,), scale_range=((narrow - 1, wide - 1),) * 2, translate_range=(8, 8),
-                padding_mode="zeros", mode="bilinear", cache_grid=True,
+                padding_mode="zeros", mode="bilinear", spatial_size=(side_px, side_px), cache_grid=True,
             ),
             RandAdjustContrast(prob=1.0, gamma=(float(np.exp(-config.gamma)), float(np.exp(config.gamma)))),
             RandScaleIntensity(factors=config.contrast, prob=1.0),
@@ -63,15 +64,15 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     config = ViewsConfig()
-    theirs = monai_views(config)
     for side in asked.side_px:
+        theirs = monai_views(config, side)
         images = torch.rand(asked.batch, 1, side, side, generator=torch.Generator().manual_seed(0))
         ours, monai = [], []
         for round_ in range(asked.rounds + 1):
             draws = Draws("benchmark", round_, total=asked.batch)
             times = (
                 seconds(lambda d=draws, i=images: random_views(i * 2 - 1, config, d)),
-                seconds(lambda i=images: torch.stack([torch.as_tensor(theirs(image)) for image in i])),
+                seconds(lambda i=images, t=theirs: torch.stack([torch.as_tensor(t(image)) for image in i])),
             )
             if round_:  # the first is a warm-up
                 ours.append(asked.batch / times[0])

@@ -134,19 +134,32 @@ def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that in
 @app.command()
 def pretrain(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
-    out: Out,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; --show-views writes OUT-views.png beside it.")
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="How to learn without labels; medtl methods lists all [default: simclr]")
     ] = None,
     from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} [default: random]")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     resume: Resume = False,
+    show_views: Annotated[
+        bool, typer.Option("--show-views", help="Train nothing: draw scans and random views of them into a PNG.")
+    ] = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Train an encoder without labels."""
     medtl.pretrain(
-        dataset, out=out, method=method, from_=from_, minutes=minutes, resume=resume, config=config, settings=settings
+        dataset,
+        out=out,
+        method=method,
+        from_=from_,
+        minutes=minutes,
+        resume=resume,
+        show_views=show_views,
+        config=config,
+        settings=settings,
     )
 
 

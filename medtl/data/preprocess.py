@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 Stored = npt.NDArray[np.uint8]
+CHUNK_PX = 1 << 18
 
 
 class PreprocessSpec(StrictModel):
@@ -128,16 +129,28 @@ class PreprocessSpec(StrictModel):
         Returns:
             (B, C, input_px, input_px) or (B, C, input_px, input_px, input_px) float32.
         """
-        import torch.nn.functional as F
+        return self._averaged(stored, self.input_px or self.size_px)
 
-        images = stored.float().div_(127.5).sub_(1.0)
+    def with_detail(self, stored: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """The network's input, and the same scans with twice as many pixels a side, for crops to be sharp.
+
+        Args:
+            stored: (B, *stored_shape) uint8.
+
+        Returns:
+            What `network_input` gives, and (B, C, 2S, 2S) or (B, C, 2S, 2S, 2S) float32; None where the dataset
+            keeps fewer pixels.
+        """
         side = self.input_px or self.size_px
-        if side == self.size_px:
-            return images
-        if side < self.size_px:
-            return F.interpolate(images, size=[side] * self.dims, mode="area")
-        mode = "bilinear" if self.dims == 2 else "trilinear"
-        return F.interpolate(images, size=[side] * self.dims, mode=mode, align_corners=False)
+        return self.network_input(stored), self._averaged(stored, 2 * side) if self.size_px >= 2 * side else None
+
+    def _averaged(self, stored: "torch.Tensor", side: int) -> "torch.Tensor":
+        """Stored blocks at another side, in -1..1."""
+        import torch
+
+        # A few scans at a time, which stay in the processor's cache.
+        chunk = max(1, CHUNK_PX // stored[0].numel()) if stored.device.type == "cpu" else len(stored)
+        return torch.cat([shrunk(stored[first : first + chunk], side) for first in range(0, len(stored), chunk)])
 
     def at(self, input_px: int) -> "PreprocessSpec":
         """The same spec with the network's input side chosen."""
@@ -158,6 +171,30 @@ class PreprocessSpec(StrictModel):
         """The options of `medtl ingest` that store scans so."""
         kind = "" if self.dims == 2 else f"--as volumes --spacing-mm {self.spacing_mm:g} "
         return f"{kind}--size-px {self.size_px}" + "".join(f" --window {name}" for name in self.window)
+
+
+def shrunk(stored: "torch.Tensor", side: int) -> "torch.Tensor":
+    """Blocks (B, C, [S,] S, S) of uint8 to another side, averaging where it shrinks, as float32 from 0..255 to -1..1.
+
+    Halving adds neighbours as integers, which is exact and ten times as fast as torch's average over areas; what is
+    no power of two is left to the latter.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    dims, sums, bits = stored.ndim - 2, stored, 0
+    while sums.shape[-1] % (2 * side) == 0 and bits + dims <= 7:  # 255 * 2**7 still fits 16 bits
+        for axis in range(2, stored.ndim):
+            even, odd = (sums[(slice(None),) * axis + (slice(first, None, 2),)] for first in (0, 1))
+            sums = even.to(torch.int16).add_(odd)
+        bits += dims
+    images = sums.float().mul_(1 / (127.5 * 2**bits)).sub_(1.0)
+    if side == images.shape[-1]:
+        return images
+    if side < images.shape[-1]:
+        return F.interpolate(images, size=[side] * dims, mode="area")
+    mode = "bilinear" if dims == 2 else "trilinear"
+    return F.interpolate(images, size=[side] * dims, mode=mode, align_corners=False)
 
 
 def _scaled(values: npt.NDArray[np.float32], shape: tuple[int, ...], scan: Scan) -> npt.NDArray[np.float32]:

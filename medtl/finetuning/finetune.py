@@ -24,7 +24,8 @@ from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Parts, count, split_labeled
 from medtl.inference.bundle import MARKER, Bundle, Classifier, write_bundle
 from medtl.pretraining.draws import Draws
-from medtl.pretraining.views import GENTLE, ViewsConfig, random_views
+from medtl.pretraining.presets import GENTLE, settled
+from medtl.pretraining.views import ViewsConfig, random_views
 from medtl.progress import say
 from medtl.training.batches import Rows, batch_rows
 from medtl.training.loop import train
@@ -54,7 +55,7 @@ class FinetuneConfig(StrictModel):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Targets are drawn this far towards even odds."""
     views: ViewsConfig = GENTLE
-    """How training images differ from the scan."""
+    """How training images differ from the scan: the preset "gentle", and what is said here."""
     flip_average: bool = False
     """Average the logits over the scan and its mirror image. Only where left and right may change places."""
     seed: int = 0
@@ -102,6 +103,8 @@ def finetune(
         settings=settings,
         encoder=None if encoder is None else str(encoder),
     )
+    if "views" in asked.model_fields_set:
+        asked = asked.model_copy(update={"views": settled(asked.views, GENTLE, dims=data.spec.dims)})
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
@@ -227,8 +230,9 @@ def _batches(
 
     def batch_at(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
         chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=plan.seed)
-        images = start.spec.network_input(torch.from_numpy(data.pixels(chosen)).to(device))
-        images = random_views(images, plan.views, Draws("finetune", plan.seed, step, total=len(images)))
+        images, detail = start.spec.with_detail(torch.from_numpy(data.pixels(chosen)).to(device))
+        draws = Draws("finetune", plan.seed, step, total=len(images), device=device)
+        images = random_views(images, plan.views, draws, detail=detail)
         return images, torch.from_numpy(labels.values[chosen]).to(device)
 
     return batch_at

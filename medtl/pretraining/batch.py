@@ -57,15 +57,20 @@ def view_batches(
         draws = Draws("views", seed, step, total=len(chosen), part=part, device=device)
         mine = chosen.part(part)
         # Each row's views show its scan and its partners in turn; where they are one scan it is read once.
-        sources: dict[bytes, Tensor] = {}
+        sources: dict[bytes, tuple[Tensor, Tensor | None]] = {}
         for rows in mine.scans.T:
             if (key := rows.tobytes()) not in sources:
-                sources[key] = spec.network_input(torch.from_numpy(data.pixels(rows)).to(device))
-        images = [sources[mine.scans[:, view % mine.scans.shape[1]].tobytes()] for view in range(n_views)]
-        whole = [random_views(scans, config, draws.named(f"whole {i}")) for i, scans in enumerate(images)]
-        small = round(images[0].shape[-1] * config.local_side)
+                sources[key] = spec.with_detail(torch.from_numpy(data.pixels(rows)).to(device))
+        shown = [sources[mine.scans[:, view % mine.scans.shape[1]].tobytes()] for view in range(n_views)]
+        whole = [
+            random_views(images, config, draws.named(f"whole {i}"), detail=detail)
+            for i, (images, detail) in enumerate(shown)
+        ]
+        images, detail = shown[0]
+        small = round(images.shape[-1] * config.local_side)
         crops = [
-            random_views(images[0], config.local(), draws.named(f"crop {i}"), side_px=small) for i in range(n_crops)
+            random_views(images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail)
+            for i in range(n_crops)
         ]
         return (
             Views(

@@ -34,7 +34,7 @@ class PretrainConfig(StrictModel):
     weight_decay: float = Field(default=1e-4, ge=0)
     """Decoupled weight decay of AdamW."""
     views: ViewsConfig = ViewsConfig()
-    """How the views differ from the scan."""
+    """How the views differ from the scan: a preset by the scans' modality, and what is said here."""
     pairs: Pairs = "scan"
     """What the second view shows: the same "scan", or another of the same "study" or "patient" where there is one."""
     objective: dict[str, Any] = Field(default_factory=dict)

@@ -21,7 +21,11 @@ from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
 from medtl.pretraining.health import draw_health, rankme, spread
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
 from medtl.pretraining.plan import planned
+from medtl.pretraining.presets import preset_for, settled
 from medtl.pretraining.sampling import Sampler
+from medtl.pretraining.show import show_views as draw_views
+from medtl.pretraining.show import views_path
+from medtl.pretraining.views import ViewsConfig
 from medtl.progress import clock, say
 from medtl.training.batches import Rows
 from medtl.training.loop import train
@@ -38,11 +42,12 @@ HEALTH_CHECKS = 20
 def pretrain(
     dataset: str | Path,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     method: str | None = None,
     from_: str | Path | None = None,
     minutes: float | None = None,
     resume: bool = False,
+    show_views: bool = False,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
 ) -> Path:
@@ -56,20 +61,31 @@ def pretrain(
             ResNet's weights; None takes the config's, "random" by default.
         minutes: how long to train; None takes the config's, 10 by default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
+        show_views: train nothing, but draw some scans and random views of them into a PNG beside `out`, called
+            `RUN-views.png`; without `out` it is `DATASET-views.png` in the current folder.
         config: a YAML file with any of the keys of `PretrainConfig`.
         settings: strings `key=value`, as `--set` on the command line.
 
     Returns:
-        The run's folder.
+        The run's folder, or the picture.
 
     Raises:
         MedtlError: see the message.
     """
     began = time.monotonic()
-    data, folder = open_dataset(Path(dataset)), Path(out)
+    data = open_dataset(Path(dataset))
     said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
     asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
+    preset, why = preset_for(data.manifest["modality"])
+    if "views" in asked.model_fields_set or show_views:
+        asked = asked.model_copy(update={"views": settled(asked.views, preset, dims=data.spec.dims)})
+    if show_views:
+        return _draw_views(data, asked, Path(dataset), None if out is None else Path(out))
+    if out is None:
+        raise RunError("pretrain: has no folder to write to; name one with --out RUN")
+    folder = Path(out)
     plan = open_run(folder, asked, resume=resume, finished="encoder.json")
+    plan = plan.model_copy(update={"views": settled(plan.views, preset, dims=data.spec.dims)})
     if resume and (folder / "encoder.json").is_file():
         say(f"{folder}: this run is finished already")
         return folder
@@ -89,6 +105,7 @@ def pretrain(
     batch_at = view_batches(
         data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed
     )
+    say(_views_in_words(plan.views, why))
     spent = time.monotonic() - began
     pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=max(1.0, FOR_STEPS * 60 * plan.minutes - spent))
     say(
@@ -120,6 +137,23 @@ def pretrain(
     save_encoder(folder, encoder, spec=start.spec, about=about)
     say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
     return folder
+
+
+def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | None) -> Path:
+    """Draw the views that a run with this plan would learn from."""
+    path, rows = views_path(dataset, out), training_rows(data)
+    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
+    n_crops = build_weighted(plan.method, plan.objective, plan.weights, start.encoder)[0].n_crops
+    draw_views(data, rows, start.spec, plan.views, n_crops=n_crops, seed=plan.seed, path=path)
+    say(_views_in_words(plan.views, preset_for(data.manifest["modality"])[1]))
+    say(f"{path}: scans as the network sees them at {start.spec.input_px} px, and random views of each")
+    return path
+
+
+def _views_in_words(views: ViewsConfig, why: str) -> str:
+    return (
+        f"views: preset {views.preset} ({why}), flips {views.flip:.0%}; change with --set views.preset=NAME or a field"
+    )
 
 
 def training_rows(data: Dataset) -> Rows:

@@ -10,7 +10,15 @@ from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import GENTLE, ViewsConfig, random_views
 
 STILL = ViewsConfig(
-    crop_area=(1.0, 1.0), crop_aspect=1.0, rotation_deg=0, brightness=0, contrast=0, gamma=0, blur_px=0, noise=0
+    crop_area=(1.0, 1.0),
+    crop_aspect=1.0,
+    rotation_deg=0,
+    elastic=0,
+    brightness=0,
+    contrast=0,
+    gamma=0,
+    blur_px=0,
+    noise=0,
 )
 
 
