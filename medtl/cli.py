@@ -138,13 +138,25 @@ def pretrain(
         str | None, typer.Option("--from", help="random, imagenet, or the folder of an earlier run [default: random]")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV of a few labels to probe the encoder with while it learns without them [default: none]"),
+    ] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Train an encoder without labels."""
     medtl.pretrain(
-        dataset, out=out, method=method, from_=from_, minutes=minutes, resume=resume, config=config, settings=settings
+        dataset,
+        out=out,
+        method=method,
+        from_=from_,
+        minutes=minutes,
+        labels=labels,
+        resume=resume,
+        config=config,
+        settings=settings,
     )
 
 
