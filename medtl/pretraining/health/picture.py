@@ -17,7 +17,7 @@ from medtl.training.batches import Rows
 QUERIES, NEIGHBOURS = 5, 4
 PALETTE = ["#1f77b4", "#e4572e", "#2e9e5b", "#8b5fbf", "#c99700", "#5f6b6d"]
 GREY = "#b0b7bd"
-_GAP, _FRAME = 6, 3
+_SIDE, _GAP, _FRAME = 96, 6, 3
 Thumbnails = Callable[[Rows], npt.NDArray[np.uint8]]
 
 
@@ -160,6 +160,8 @@ def _mosaic(places: Rows, scene: Scene, colours: dict[str, str]) -> npt.NDArray[
     from matplotlib.colors import to_rgb
 
     pictures = scene.thumbnails(places.ravel())
+    larger = max(1, _SIDE // pictures.shape[1])
+    pictures = pictures.repeat(larger, axis=1).repeat(larger, axis=2)
     side = pictures.shape[1] + 2 * _FRAME
     rows, columns = places.shape
     canvas = np.full((rows * (side + _GAP), columns * (side + _GAP), 3), 255, np.uint8)

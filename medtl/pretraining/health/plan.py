@@ -50,7 +50,7 @@ def plan_checks(*, n_scans: int, n_labeled: int, steps: int, images_per_step: in
     while scans > min(most, FEWEST_SCANS) and affordable(scans) < MOST_CHECKS // 2:
         scans = max(scans // 2, min(most, FEWEST_SCANS))
     checks = min(MOST_CHECKS, max(FEWEST_CHECKS, affordable(scans)))
-    return CheckPlan(scans=scans, every=every or max(10, -(-steps // checks) // 10 * 10))
+    return CheckPlan(scans=scans, every=every or -(-steps // (10 * checks)) * 10)
 
 
 def evenly(rows: Rows, count: int) -> Rows:

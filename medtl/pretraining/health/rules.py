@@ -11,8 +11,9 @@ from typing import Any
 from medtl.pretraining.methods import methods_of
 
 Check = Mapping[str, Any]
-WARMUP = 0.05
-"""Share of the run in which nothing is held against it: the learning rate still rises."""
+WARMUP, WARMUP_STEPS = 0.05, 100
+"""Share of the run, and steps at least, in which nothing is held against it: the learning rate still rises, and the
+statistics of batch normalisation lag behind the weights, so that healthy runs look flat around step 20."""
 FLAT_SPREAD, FLAT_RANK = 0.05, 2.0
 LEAST_KEPT = 1 / 3
 """A collapse is also a loss: less than this share of what the start had, for starts that are flat themselves."""
@@ -45,24 +46,33 @@ def flat(check: Check, start: Check) -> bool:
     )
 
 
+def _warm(check: Check, steps: int) -> bool:
+    return bool(check["step"] <= max(WARMUP * steps, WARMUP_STEPS))
+
+
 def collapsed(checks: Sequence[Check], *, steps: int) -> bool:
     """Whether the last two checks after warm-up were flat; one alone may be a passing dip."""
-    late = [check for check in checks if check["step"] > WARMUP * steps]
+    late = [check for check in checks if not _warm(check, steps)]
     return len(late) >= 2 and all(flat(check, checks[0]) for check in late[-2:])
+
+
+def probed(check: Check) -> float:
+    """What the labels say: the mean AUROC of both probes, which is steadier than either."""
+    return float(check["knn_auroc"] + check["probe_auroc"]) / 2
 
 
 def improvements(checks: Sequence[Check]) -> list[int]:
     """The steps of the checks that were better than all before them; the start does not count.
 
-    With a probe the kNN AUROC decides. Without, RankMe or uniformity must have improved: only a run in which neither
-    does stands still.
+    With labels the mean AUROC of the probes decides. Without, RankMe or uniformity must have improved: only a run in
+    which neither does stands still.
     """
     found: list[int] = []
-    knn, rank, uniform = -1.0, 0.0, float("inf")
+    score, rank, uniform = -1.0, 0.0, float("inf")
     for check in checks[1:]:
         if "knn_auroc" in check:
-            better = bool(check["knn_auroc"] > knn)
-            knn = max(knn, check["knn_auroc"])
+            better = probed(check) > score
+            score = max(score, probed(check))
         else:
             better = check["rankme"] > RANK_GAIN * rank or check["uniformity"] < uniform - UNIFORMITY_GAIN
             rank, uniform = max(rank, check["rankme"]), min(uniform, check["uniformity"])
@@ -82,23 +92,22 @@ def stalled(checks: Sequence[Check], *, patience: int | None) -> bool:
 def sentence(checks: Sequence[Check], *, steps: int) -> str:
     """Whether it looks healthy, for a person at a glance."""
     start, now = checks[0], checks[-1]
-    rank = f"RankMe {start['rankme']:.0f} → {now['rankme']:.0f}"
+    told = f"RankMe {start['rankme']:.0f} → {now['rankme']:.0f}"
     if len(checks) == 1:
         return f"Just started: RankMe {now['rankme']:.0f}, spread {now['spread']:.2f}"
-    if collapsed(checks, steps=steps):
-        return (
-            f"Collapsed: scans look alike to the network ({rank}, spread {start['spread']:.2f} → {now['spread']:.3f})"
-        )
     if flat(now, start):
-        return f"Look closer: the embeddings may be collapsing ({rank}, spread {now['spread']:.3f})"
-    told = rank
+        told += f", spread {start['spread']:.2f} → {now['spread']:.3f}"
+        if _warm(now, steps):
+            return f"Warming up, nothing to be said yet: {told}"
+        alarm = collapsed(checks, steps=steps)
+        return (
+            f"Collapsed, scans look alike to the network: {told}" if alarm else f"Look closer, is it collapsing? {told}"
+        )
+    worse = now["uniformity"] > start["uniformity"] and now["rankme"] < start["rankme"]
     if "knn_auroc" in now:
-        told += f", kNN AUROC {start['knn_auroc']:.3f} → {now['knn_auroc']:.3f}"
-        if now["knn_auroc"] < start["knn_auroc"] - 0.02:
-            return f"Not collapsed, but the labels are told apart less well than at the start: {told}"
-    if now["uniformity"] > start["uniformity"] and now["rankme"] < start["rankme"]:
-        return f"Not collapsed, but scans are told apart less than at the start: {told}"
-    return f"Looks healthy: {told}"
+        told += f", AUROC of probes {probed(start):.3f} → {probed(now):.3f}"
+        worse = probed(now) < probed(start) - 0.02
+    return f"Not collapsed, but less is told apart than at the start: {told}" if worse else f"Looks healthy: {told}"
 
 
 _BY_FAMILY = {

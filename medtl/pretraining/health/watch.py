@@ -25,7 +25,7 @@ from medtl.pretraining.health.inputs import check_unchanged, manifest_digest
 from medtl.pretraining.health.picture import Scene, draw_health
 from medtl.pretraining.health.plan import CheckPlan, evenly
 from medtl.pretraining.health.probe import LabeledSet, patients_of
-from medtl.pretraining.health.rules import advice, checks_of, collapsed, flat, improvements, read_lines, stalled
+from medtl.pretraining.health.rules import advice, checks_of, collapsed, flat, improvements, probed, read_lines, stalled
 from medtl.pretraining.views import ViewsConfig, random_views
 from medtl.progress import say
 from medtl.training.batches import Rows
@@ -133,12 +133,12 @@ class Watch:
             What `encoder.json` says about the end: why, after which step, and which step the weights are of.
         """
         checks = checks_of(read_lines(self._metrics))
-        kept, watched = self._done, "knn_auroc" if self._labeled else "RankMe or uniformity"
+        kept, watched = self._done, "AUROC of the probes" if self._labeled else "RankMe or uniformity"
         if self._labeled and (found := self._best_step()) is not None:
             load_weights(self._encoder.net, self._best / "encoder.safetensors", error=RunError)
             kept = found
-            best, start = max(c["knn_auroc"] for c in checks[1:]), checks[0]["knn_auroc"]
-            say(f"kNN AUROC {best:.3f} at step {kept:,}, {start:.3f} at the start; the encoder of that step is written")
+            best, start = max(probed(check) for check in checks[1:]), probed(checks[0])
+            say(f"AUROC of the probes {best:.3f} at step {kept:,}, {start:.3f} at the start; its encoder is kept")
             if best <= start:
                 say("no check was better than the start: on these labels pretraining has not helped yet")
         if self._over and self._done < self._training.steps:
@@ -198,9 +198,11 @@ class Watch:
 
     def _is_best(self, checks: list[Any]) -> bool:
         """Whether the latest check's weights are to be kept: the best by the probe, else the last healthy one."""
-        if len(checks) < 2 or flat(checks[-1], checks[0]):
+        if len(checks) < 2:
             return False
-        return self._labeled is None or improvements(checks)[-1] == checks[-1]["step"]
+        if self._labeled:
+            return improvements(checks)[-1] == int(checks[-1]["step"])
+        return not flat(checks[-1], checks[0])
 
     def _best_step(self) -> int | None:
         if not (self._best / "encoder.json").is_file():
