@@ -23,6 +23,7 @@ _PUBLIC = {
     "split_check": "medtl.data.split_check",
     "ingest": "medtl.data.ingest",
     "load": "medtl.inference.runtime",
+    "methods": "medtl.pretraining.methods",
     "open_dataset": "medtl.data.dataset",
     "pretrain": "medtl.pretraining.pretrain",
     "score": "medtl.inference.score",

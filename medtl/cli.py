@@ -9,6 +9,7 @@ import typer
 
 import medtl
 from medtl.errors import MedtlError, Stopped
+from medtl.progress import print_table, say
 
 app = typer.Typer(
     help="From a folder of unlabeled scans to a calibrated abnormality detector that radiologists can correct, "
@@ -49,6 +50,7 @@ Labels = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
+STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
 
 
 @app.command()
@@ -133,10 +135,10 @@ def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that in
 def pretrain(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
-    method: Annotated[str | None, typer.Option(help="How to learn without labels [default: simclr]")] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="random, imagenet, or the folder of an earlier run [default: random]")
+    method: Annotated[
+        str | None, typer.Option(help="How to learn without labels; medtl methods lists all [default: simclr]")
     ] = None,
+    from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} [default: random]")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     labels: Annotated[
         Path | None,
@@ -161,13 +163,22 @@ def pretrain(
 
 
 @app.command()
+def methods() -> None:
+    """List the ways to learn without labels: paper, dimensions, cost and use."""
+    rows = [
+        (name, row.paper, " ".join(f"{d}D" for d in row.dims), f"{row.cost:.1f}", row.when)
+        for name, row in medtl.methods().items()
+    ]
+    print_table(("method", "paper", "for", "cost", "when to use it"), rows)
+    say("cost: time of a step, SimCLR's is 1. Several at once: --method NAME+NAME. See docs/guide/pretraining.md")
+
+
+@app.command()
 def finetune(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
     labels: Labels = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="random, imagenet, or the folder of a pretraining run [default: random]")
-    ] = None,
+    encoder: Annotated[str | None, typer.Option(help=f"{STARTS} [default: random]")] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006

@@ -2,11 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 Update = Callable[..., None]
 PLAIN_EVERY_S = 10.0
+WIDEST_TABLE = 100
+"""Columns of text that a table takes on a terminal."""
+WIDEST_UNWRAPPED = 16
+"""Columns of a table that are no wider stay on one line."""
 
 
 @contextmanager
@@ -66,3 +70,22 @@ def clock(seconds: float) -> str:
 def say(message: str) -> None:
     """Tell the user what is being done, on stderr, so that stdout stays for results."""
     print(message, file=sys.stderr, flush=True)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to stdout: on a terminal wide columns are wrapped, piped each row is one line."""
+    if not sys.stdout.isatty():
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        for row in [header, *rows]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=min(WIDEST_TABLE, console.width))
+    for i, name in enumerate(header):
+        table.add_column(name, no_wrap=max(len(row[i]) for row in rows) <= WIDEST_UNWRAPPED)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False, highlight=False)

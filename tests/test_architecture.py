@@ -1,9 +1,9 @@
 """The house rules that a reader of the code relies on."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,18 +79,21 @@ def test_files_are_short() -> None:
     assert not long, "look for the second idea in each"
 
 
-def test_help_answers_at_once_without_torch() -> None:
+@pytest.mark.parametrize(("word", "said"), [("--help", "pretrain"), ("methods", "simclr")])
+def test_answers_at_once_without_torch(word: str, said: str) -> None:
     code = (
-        "import sys; sys.argv = ['medtl', '--help']\n"
+        f"import sys; sys.argv = ['medtl', {word!r}]\n"
         "from medtl.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "print('heavy:', [m for m in ('torch', 'monai', 'gradio', 'pandas') if m in sys.modules])"
     )
     took = []
     for _ in range(3):
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        took.append(time.monotonic() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert "heavy: []" in done.stdout, done.stdout + done.stderr
-    assert "pretrain" in done.stdout
-    assert min(took) < 0.6, f"medtl --help took {min(took):.2f} s"
+    assert said in done.stdout
+    # Of the processor, not of the clock: the machine that runs the tests may be busy.
+    assert min(took) < 0.6, f"medtl {word} took {min(took):.2f} s"

@@ -1,10 +1,12 @@
 """The program as people use it: bad input gives one clear line and exit code 2, and leaves artifacts untouched."""
 
+import contextlib
 import hashlib
 import inspect
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,7 +73,19 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["fetch", "deidentify", "ingest", "pretrain", "finetune", "evaluate", "score", "serve", "demo", "reviews"],
+    [
+        "fetch",
+        "deidentify",
+        "ingest",
+        "pretrain",
+        "methods",
+        "finetune",
+        "evaluate",
+        "score",
+        "serve",
+        "demo",
+        "reviews",
+    ],
 )
 def test_help_answers(command: str) -> None:
     done = run(command, "--help")
@@ -317,3 +331,34 @@ def test_ingest_says_what_was_read_listed_and_refused(scans: Path, tmp_path: Pat
     assert rows == [["read", "2", "into"], ["listed", "1", "duplicate:"], ["refused", "1", "truncated:"]]
     again = run("ingest", source, "--out", tmp_path / "ds", "--add")
     assert again.returncode == 0 and "2 scans of 2 patients" in again.stderr
+
+
+def test_methods_piped_are_a_line_each() -> None:
+    done = run("methods")
+    assert done.returncode == 0 and done.stderr.startswith("cost: time of a step, SimCLR's is 1.")
+    head, *lines = done.stdout.splitlines()
+    assert re.split(r"\s{2,}", head) == ["method", "paper", "for", "cost", "when to use it"]
+    for line, (name, row) in zip(lines, medtl.methods().items(), strict=True):
+        dims = " ".join(f"{d}D" for d in row.dims)
+        assert re.split(r"\s{2,}", line) == [name, row.paper, dims, f"{row.cost:.1f}", row.when]
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_methods_fit_a_terminal(columns: int) -> None:
+    """Every word of the table is shown, on lines of at most 100 columns."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([*PROGRAM, "methods"], stdout=theirs, stderr=subprocess.DEVNULL, env=environment)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    assert max(map(len, text.splitlines())) <= min(columns, 100)
+    assert "…" not in text
+    for name, row in medtl.methods().items():
+        assert f"{name} " in text and {*row.paper.split(), *row.when.split()} <= set(text.split())

@@ -17,7 +17,6 @@ from medtl.files import read_json
 
 MARKER = "dataset.json"
 DEFAULT_SIZE_PX = 256
-_SOFTWARE = ("numpy", "pillow", "pydicom", "python-gdcm", "tifffile", "nibabel")
 
 
 @dataclass(frozen=True, kw_only=True)

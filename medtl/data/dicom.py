@@ -7,7 +7,8 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from medtl.data.dicom_header import header_of, spacing_of
 from medtl.data.dicom_objects import PIXELS, check_object
 from medtl.data.dicom_pixels import broken, decode, decoded_frames, number_of_frames, settle_syntax
+from medtl.data.jpeg2000 import may_be_coarse
 from medtl.data.kinds import LARGEST_PIXELS
 from medtl.data.levels import levels_of
 from medtl.data.lut import table_of
@@ -40,26 +42,36 @@ _MACROS = (
 _LARGE = {tag_for_keyword(key) for key in (*PIXELS, "PerFrameFunctionalGroupsSequence")}
 
 
-def read_dicom(data: bytes, *, name: str, sha256: str) -> Scan:
+def read_dicom(data: bytes, *, name: str, sha256: str, least_px: int | None = None) -> Scan:
     """Read a DICOM file of one frame, with or without preamble, of any transfer syntax that a decoder is there for.
+
+    Args:
+        data: the whole file.
+        name: how the scan and messages call it.
+        sha256: of the file.
+        least_px: how many pixels the longer side needs at least, where fewer are faster to decode; None for all.
 
     Raises:
         ScanError: `several_frames`, or as `read_dicom_frames`.
     """
-    return next(_frames(data, name, sha256, most=1))
+    return next(_frames(data, name, sha256, most=1, least_px=least_px))
 
 
-def read_dicom_frames(data: bytes, *, name: str, sha256: str) -> Iterator[Scan]:
+def read_dicom_frames(data: bytes, *, name: str, sha256: str, least_px: int | None = None) -> Iterator[Scan]:
     """Every frame of a DICOM file as an image, one in memory at a time; a single frame has the file's own name.
+
+    Of several frames all pixels are decoded, whatever `least_px` says.
 
     Raises:
         ScanError: a code of `kinds.LISTED` for an object that is no image, `too_large`, `unsupported_syntax`,
             `truncated` or `damaged`.
     """
-    return _frames(data, name, sha256)
+    return _frames(data, name, sha256, least_px=least_px)
 
 
-def _frames(data: bytes, name: str, sha256: str, *, most: int | None = None) -> Iterator[Scan]:
+def _frames(
+    data: bytes, name: str, sha256: str, *, most: int | None = None, least_px: int | None = None
+) -> Iterator[Scan]:
     with quiet("pydicom"):
         try:
             dataset = parse(data, name)
@@ -72,7 +84,10 @@ def _frames(data: bytes, name: str, sha256: str, *, most: int | None = None) -> 
                 raise ScanError("several_frames", name, what)
             step = settle_syntax(dataset, name)
             if frames == 1:
-                yield _scan(dataset, decode(dataset, name)[0][0], step, name=name, sha256=sha256)
+                (raw,), said = decode(dataset, name, least_px=least_px)
+                step = step if raw.shape[0] == int(dataset.Rows) else said
+                again = partial(_coarser, data, name, sha256) if least_px is None and may_be_coarse(dataset) else None
+                yield _scan(dataset, raw, step, name=name, sha256=sha256, coarser=again)
                 return
             for index, raw in enumerate(decoded_frames(dataset, name)):
                 place = f"frame/{index}"
@@ -84,6 +99,10 @@ def _frames(data: bytes, name: str, sha256: str, *, most: int | None = None) -> 
             raise ScanError("too_large", name, "needs more memory than there is") from None
         except Exception as problem:  # a damaged element raises when it is touched, with any exception
             raise broken(name, problem) from None
+
+
+def _coarser(data: bytes, name: str, sha256: str, least_px: int) -> Scan:
+    return read_dicom(data, name=name, sha256=sha256, least_px=least_px)
 
 
 def of_frame(dataset: Dataset, index: int) -> Dataset:
@@ -159,7 +178,15 @@ def modality_values(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[npt.NDArra
     return raw.astype(np.float64) * slope + intercept, [f"rescaled: {slope:g} x value {intercept:+g}"]
 
 
-def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha256: str) -> Scan:
+def _scan(
+    dataset: Dataset,
+    raw: npt.NDArray[Any],
+    step: str,
+    *,
+    name: str,
+    sha256: str,
+    coarser: Callable[[int], Scan] | None = None,
+) -> Scan:
     steps, hu = [step], None
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         _swap_big_endian_palette(dataset)
@@ -180,6 +207,8 @@ def _scan(dataset: Dataset, raw: npt.NDArray[Any], step: str, *, name: str, sha2
         source=name,
         sha256=sha256,
         steps=tuple(steps),
+        file_shape=(int(dataset.Rows), int(dataset.Columns)),
+        coarser=coarser,
     )
 
 

@@ -1,37 +1,38 @@
 """DICOM pixel data: stored values, decoded by the fastest correct decoder of each transfer syntax."""
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder, iter_pixels, pixel_array
 from pydicom.uid import (
-    JPEG2000,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGExtended12Bit,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     RLELossless,
 )
 
-from medtl.data.codestream import codestream_size
-from medtl.data.jpeg12 import PLUGIN, add_to_pydicom
+from medtl.data.codestream import codestream_head
+from medtl.data.jpeg import PLUGIN, add_to_pydicom
+from medtl.data.jpeg2000 import decode_coarse
 from medtl.data.kinds import check_size
 from medtl.data.quiet import in_one_line
 from medtl.errors import ScanError
 
-# Measured in docs/results.md; the others have one decoder each.
-_FASTEST = {
-    JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg", JPEG2000: "pylibjpeg",
-}  # fmt: skip
+# One for each, since pydicom would else ask all that it finds installed, GDCM among them. Measured in docs/results.md.
+_DECODERS = {
+    **dict.fromkeys(JPEGTransferSyntaxes, PLUGIN),
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    RLELossless: "pydicom",
+}
 add_to_pydicom()
 
 
@@ -62,8 +63,13 @@ def settle_syntax(dataset: FileDataset, name: str) -> str:
     )
 
 
-def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
+def decode(dataset: FileDataset, name: str, *, least_px: int | None = None) -> tuple[npt.NDArray[Any], str]:
     """Stored values (F, H, W), or RGB or palette colour (F, H, W, 3), and how they were decoded.
+
+    Args:
+        dataset: the header and the undecoded pixels.
+        name: the file, for messages.
+        least_px: how many pixels the longer side needs at least; None for all of them.
 
     Raises:
         ScanError: `unsupported_syntax`, `too_large`, `truncated` or `damaged`.
@@ -74,9 +80,11 @@ def decode(dataset: FileDataset, name: str) -> tuple[npt.NDArray[Any], str]:
     check_size(name, frames * rows * columns * samples, what=f"{frames} frames of {rows} x {columns} pixels")
     for _ in _checked_streams(dataset, name):
         pass
+    if least_px is not None and (coarse := decode_coarse(dataset, least_px)) is not None:
+        return coarse[0][None], f"{step} at 1/{2 ** coarse[1]} of its sides"
     try:
-        whole, shift = _from_the_top(dataset)
-        raw = np.asarray(pixel_array(whole, decoding_plugin=_plugin_for(dataset)))
+        options, shift = _from_the_top(dataset)
+        raw = np.asarray(pixel_array(dataset, allow_excess_frames=False, **options))
     except MemoryError:
         raise
     except Exception as problem:  # each decoder has its own
@@ -92,8 +100,8 @@ def decoded_frames(dataset: FileDataset, name: str) -> Iterator[npt.NDArray[Any]
         ScanError: `truncated` or `damaged`.
     """
     streams = _checked_streams(dataset, name)
-    whole, shift = _from_the_top(dataset)
-    frames = iter_pixels(whole, decoding_plugin=_plugin_for(dataset))
+    options, shift = _from_the_top(dataset)
+    frames = iter_pixels(dataset, **options)
     for _ in range(number_of_frames(dataset)):
         try:
             next(streams, None)
@@ -107,9 +115,16 @@ def decoded_frames(dataset: FileDataset, name: str) -> Iterator[npt.NDArray[Any]
         yield raw >> shift if shift else raw
 
 
-def number_of_frames(dataset: FileDataset) -> int:
-    """NumberOfFrames, 1 where a plain image does not say."""
-    return int(dataset.get("NumberOfFrames") or 1)
+def number_of_frames(dataset: Dataset) -> int:
+    """NumberOfFrames, 1 where a plain image does not say.
+
+    Raises:
+        ValueError: it says fewer than none.
+    """
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames < 1:
+        raise ValueError(f"NumberOfFrames is {frames}")
+    return frames
 
 
 def broken(name: str, problem: Exception) -> ScanError:
@@ -133,48 +148,48 @@ def _is_short(problem: Exception) -> bool:
     return isinstance(problem, EOFError) or any(words in said for words in short)
 
 
-def _plugin_for(dataset: FileDataset) -> str:
-    """The fastest decoder of a transfer syntax; empty where there is no choice to make."""
-    syntax: UID = dataset.file_meta.TransferSyntaxUID
-    if syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8:
-        return PLUGIN
-    return _FASTEST.get(syntax, "")
-
-
 def _checked_streams(dataset: FileDataset, name: str) -> Iterator[None]:
     """Look at each compressed frame before it is decoded: it must be of the size that the header says.
 
     Decoders reserve memory for what the frame says of itself, which may be a thousand times as much.
     """
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in dataset:
+    if not _is_coded(dataset):
         return
     expected = (int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1))
     for stream in generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)):
-        size = codestream_size(stream)
-        if size is not None and size != expected:
-            rows, columns, samples = size
+        head = codestream_head(stream)
+        if head is None:
             raise ScanError(
-                "damaged", name, f"holds a compressed image of {rows} x {columns} pixels with {samples} samples, its "
-                f"header says {expected[0]} x {expected[1]} with {expected[2]}; export it again"
+                "damaged", name, "holds a compressed image that does not say its size; copy or export it again"
+            )
+        if head.size != expected:
+            raise ScanError(
+                "damaged", name, f"holds a compressed image of {head.rows} x {head.columns} pixels with {head.samples} "
+                f"samples, its header says {expected[0]} x {expected[1]} with {expected[2]}; export it again"
             )  # fmt: skip
         yield
 
 
-def _from_the_top(dataset: FileDataset) -> tuple[FileDataset, int]:
-    """A header that lets pydicom keep all bits up to the highest one used, and by how much values are then too high.
-
-    Native values need not start at the lowest bit (PS3.5 8.1.1), which pydicom takes for granted.
-    """
-    stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
+def _is_coded(dataset: FileDataset) -> bool:
+    """Whether frames are codestreams that say themselves what they are; RLE does not (PS3.5 G)."""
     syntax: UID = dataset.file_meta.TransferSyntaxUID
+    return syntax.is_encapsulated and syntax != RLELossless and "PixelData" in dataset
+
+
+def _from_the_top(dataset: FileDataset) -> tuple[dict[str, Any], int]:
+    """Options that make pydicom keep all bits up to the highest one used, and by how much values are then too high.
+
+    Values need not start at the lowest bit (PS3.5 8.1.1), which pydicom takes for granted. In a codestream they start
+    there if it has no more bits than are stored, whatever HighBit says.
+    """
+    options: dict[str, Any] = {"decoding_plugin": _DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")}
+    stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
     shift = high + 1 - stored
-    if (
-        shift <= 0
-        or stored < 1
-        or high >= int(dataset.BitsAllocated)
-        or (syntax.is_encapsulated and syntax != RLELossless)
-    ):
-        return dataset, 0
-    whole = copy.copy(dataset)
-    whole.BitsStored = high + 1
-    return whole, shift
+    if shift <= 0 or stored < 1 or high >= int(dataset.BitsAllocated):
+        return options, 0
+    if _is_coded(dataset):
+        first = next(generate_frames(dataset.PixelData, number_of_frames=number_of_frames(dataset)))
+        head = codestream_head(first)
+        if head is None or head.bits <= high:
+            return options, 0
+    return options | {"bits_stored": high + 1}, shift

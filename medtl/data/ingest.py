@@ -37,7 +37,7 @@ from medtl.progress import progress, say
 
 DEFAULT_SIZE_PX = 256
 LARGEST_VOLUME_PX = 96
-_SOFTWARE = ("numpy", "pillow", "pydicom", "python-gdcm", "tifffile", "nibabel")
+_SOFTWARE = ("numpy", "pillow", "pydicom", "imagecodecs", "tifffile", "nibabel")
 
 
 def ingest(

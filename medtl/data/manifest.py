@@ -37,7 +37,7 @@ def describe(scan: Scan, *, path: str, source: str, split: str | None, key: byte
         key: the salt of the pseudonyms.
     """
     header, known = scan.header, scan.spacing_mm or (None,) * scan.dims
-    sides, spacing = ((1, *scan.pixels.shape)[-3:], (None, *known)[-3:])
+    sides, spacing = ((1, *scan.shape)[-3:], (None, *known)[-3:])
     patient, day = header.patient_id, None
     if patient and header.acquired:
         day = header.acquired.toordinal() - day_offset(patient, key=key)

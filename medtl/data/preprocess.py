@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from medtl.config import StrictModel
-from medtl.data.resample import resized
+from medtl.data.resample import resized, resized_coarse
 from medtl.data.scan import Scan
 from medtl.data.windows import NAMED_HU, windowed
 from medtl.errors import ScanError
@@ -56,6 +56,11 @@ class PreprocessSpec(StrictModel):
         """(C, S, S) or (C, S, S, S)."""
         return (self.channels, *[self.size_px] * self.dims)
 
+    @property
+    def least_px(self) -> int | None:
+        """The longer side that images are decoded with at least, so that what is stored is an average; None is all."""
+        return 2 * self.size_px if self.dims == 2 else None
+
     def stored(self, scan: Scan) -> Stored:
         """The scan as the square or cube that datasets keep.
 
@@ -71,13 +76,15 @@ class PreprocessSpec(StrictModel):
                 are asked for and the scan is no CT.
         """
         self._check(scan)
+        if self.least_px is not None:
+            scan = scan.at_least(self.least_px)
         shape = self.scaled_shape(scan)
         if self.window:
             assert scan.hu is not None
-            values = resized(scan.hu, shape)
+            values = _scaled(scan.hu, shape, scan)
             channels = [windowed(values, centre=NAMED_HU[w][0], width=NAMED_HU[w][1]) for w in self.window]
         else:
-            channels = [resized(scan.pixels, shape)]
+            channels = [_scaled(scan.pixels, shape, scan)]
         block = np.zeros(self.stored_shape, np.uint8)
         take, put = self.placement(shape)
         for channel, pixels in zip(block, channels, strict=True):
@@ -95,7 +102,7 @@ class PreprocessSpec(StrictModel):
 
     def scaled_shape(self, scan: Scan) -> tuple[int, ...]:
         """The sides of the scan in stored pixels, before anything is cut off or filled up."""
-        sides = scan.pixels.shape
+        sides = scan.shape
         if self.spacing_mm is None:
             scales = [self.size_px / max(sides)] * len(sides)
         else:
@@ -151,3 +158,7 @@ class PreprocessSpec(StrictModel):
         """The options of `medtl ingest` that store scans so."""
         kind = "" if self.dims == 2 else f"--as volumes --spacing-mm {self.spacing_mm:g} "
         return f"{kind}--size-px {self.size_px}" + "".join(f" --window {name}" for name in self.window)
+
+
+def _scaled(values: npt.NDArray[np.float32], shape: tuple[int, ...], scan: Scan) -> npt.NDArray[np.float32]:
+    return resized(values, shape) if values.shape == scan.shape else resized_coarse(values, shape, of=scan.shape)

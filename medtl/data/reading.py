@@ -86,7 +86,7 @@ def _read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | N
 def _read(unit: Unit, plan: ReadPlan) -> Iterator[Outcome]:
     try:
         version = unit.version()
-        for each in scans_in(unit, dims=plan.spec.dims):
+        for each in scans_in(unit, dims=plan.spec.dims, least_px=plan.spec.least_px):
             yield _taken(each, unit, version, plan)
     except ScanError as problem:
         yield Refused(row=reject_row(unit.files[0], problem.code, problem.message))

@@ -1,7 +1,7 @@
 """One scan in memory, image or volume: display pixels, spacing, what the header says; valid once constructed."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +45,8 @@ class Scan:
         sha256: hex digest of the file's bytes (of the image and its place for images inside a larger file, of all
             files' digests for a series).
         steps: what was done to reach the pixels, in order, in words.
+        file_shape: sides of the image in the file, where `pixels` may have been decoded at a lower resolution.
+        coarser: reads the file again with a longer side of at least so many pixels, where that may be faster.
 
     Raises:
         ScanError: pixels of a wrong shape, type or range.
@@ -57,6 +59,8 @@ class Scan:
     source: str
     sha256: str
     steps: tuple[str, ...] = ()
+    file_shape: tuple[int, ...] | None = None
+    coarser: Callable[[int], "Scan"] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -81,6 +85,18 @@ class Scan:
     def dims(self) -> int:
         """2 for an image, 3 for a volume."""
         return self.pixels.ndim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sides of the image or volume in its file."""
+        return self.file_shape or self.pixels.shape
+
+    def at_least(self, side_px: int) -> "Scan":
+        """The same scan with no more pixels than a longer side of `side_px` needs, where its file offers fewer.
+
+        The pixels are those that reading with this side in mind gives at once.
+        """
+        return self if self.coarser is None or max(self.shape) < 2 * side_px - 1 else self.coarser(side_px)
 
     @property
     def scan_id(self) -> str:

@@ -169,12 +169,13 @@ def read_scan(path: Path, *, name: str | None = None, dims: int = 2) -> Scan:
     return read_bytes(_content(path, source), name=source, dims=dims)
 
 
-def read_scans(found: FoundFile, *, dims: int = 2) -> Iterator[ScanInFile]:
+def read_scans(found: FoundFile, *, dims: int = 2, least_px: int | None = None) -> Iterator[ScanInFile]:
     """Every scan of a file: one of most, each frame of a DICOM file, each image of an `.npz`, which is a stream.
 
     Args:
         found: the file.
         dims: 2 for images, 3 for volumes.
+        least_px: how many pixels the longer side of an image needs at least (see `read_dicom`); None for all.
 
     Raises:
         ScanError: the file cannot be used.
@@ -188,7 +189,8 @@ def read_scans(found: FoundFile, *, dims: int = 2) -> Iterator[ScanInFile]:
             )
     elif kind == "dicom" and dims == 2:
         data = _content(found.path, source)
-        for scan in read_dicom_frames(data, name=source, sha256=hashlib.sha256(data).hexdigest()):
+        sha256 = hashlib.sha256(data).hexdigest()
+        for scan in read_dicom_frames(data, name=source, sha256=sha256, least_px=least_px):
             yield ScanInFile(name=found.name + scan.source[len(source) :], scan=scan)
     else:
         yield ScanInFile(name=found.name, scan=read_bytes(_content(found.path, source), name=source, dims=dims))

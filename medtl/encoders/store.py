@@ -1,5 +1,6 @@
-"""Encoders on disk, and the three ways to start: random weights, ImageNet, an earlier run."""
+"""Encoders on disk, and the ways to start: random weights, ImageNet, a run, a bundle, a checkpoint of others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, defau
 from medtl.errors import EncoderError
 from medtl.files import atomic_file, read_json, write_json
 
+BUNDLE = "bundle.json"
+RANDOM_START = "random weights"
+"""What a bundle says of a start that had learned nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
@@ -21,7 +26,7 @@ class Start:
     Args:
         encoder: the network with its weights.
         spec: the preprocessing it expects.
-        origin: "random", "imagenet" or the run's folder.
+        origin: "random", "imagenet", or the folder or file.
         history: what the weights have learned from so far, oldest first; empty for random weights.
     """
 
@@ -42,9 +47,9 @@ def start_from(
     """Build the encoder that training starts from.
 
     Args:
-        origin: "random", "imagenet", or the folder of a pretraining run.
+        origin: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's weights.
         spec: the dataset's preprocessing.
-        network: a name of the encoder table; a run brings its own, ImageNet has one.
+        network: a name of the encoder table; ImageNet has one, folders and files bring their own.
         input_px: the network's input side in pixels; None takes the encoder's default.
 
     Raises:
@@ -67,24 +72,54 @@ def start_from(
         encoder = build_encoder(IMAGENET_ENCODER, input_px=side, dims=spec.dims, channels=spec.channels)
         encoder.net.load_state_dict(imagenet_weights(in_channels=spec.channels, dims=spec.dims))
         return Start(encoder=encoder, spec=spec.at(side), origin="imagenet", history=("ImageNet",))
-    return _from_run(Path(origin), spec=spec, network=network, input_px=input_px)
+    path = Path(origin)
+    if path.is_file():
+        return _from_file(path, spec=spec, network=network, input_px=input_px)
+    if (path / BUNDLE).is_file():
+        return _from_folder(path, *_load_bundle(path), spec=spec, network=network, input_px=input_px)
+    encoder, run_spec, about = load_encoder(path)
+    return _from_folder(path, encoder, run_spec, about["history"], spec=spec, network=network, input_px=input_px)
 
 
-def _from_run(folder: Path, *, spec: PreprocessSpec, network: str | None, input_px: int | None) -> Start:
-    encoder, run_spec, about = load_encoder(folder)
-    if network not in (None, encoder.name):
-        raise EncoderError(f"{folder}: holds a {encoder.name}, not a {network}; leave the network out")
-    if run_spec.dims != spec.dims:
-        learned, kept = ("volumes", "images") if run_spec.dims == 3 else ("images", "volumes")
-        raise EncoderError(f"{folder}: learned from {learned}, this dataset keeps {kept}; pretrain on this dataset")
-    if not run_spec.same_storage(spec):
+def _from_file(path: Path, *, spec: PreprocessSpec, network: str | None, input_px: int | None) -> Start:
+    from medtl.encoders.foreign import MEANT_PX, read_checkpoint
+
+    found = read_checkpoint(path)
+    _check_network(path, found.network, network)
+    side = input_px or default_px(found.network, size_px=spec.size_px, dims=spec.dims)
+    # Whatever the scans' side, the stem is the one that the weights were learned with.
+    encoder = build_encoder(found.network, input_px=MEANT_PX, dims=spec.dims, channels=spec.channels)
+    encoder.net.load_state_dict(found.state(channels=spec.channels, dims=spec.dims))
+    return Start(encoder=encoder, spec=spec.at(side), origin=str(path), history=(found.origin,))
+
+
+def _from_folder(
+    folder: Path,
+    encoder: Encoder,
+    learned: PreprocessSpec,
+    history: Sequence[str],
+    *,
+    spec: PreprocessSpec,
+    network: str | None,
+    input_px: int | None,
+) -> Start:
+    """The encoder of a run or bundle, if it suits the dataset."""
+    _check_network(folder, encoder.name, network)
+    if learned.dims != spec.dims:
+        before, now = ("volumes", "images") if learned.dims == 3 else ("images", "volumes")
+        raise EncoderError(f"{folder}: learned from {before}, this dataset keeps {now}; pretrain on this dataset")
+    if not learned.same_storage(spec):
         raise EncoderError(
-            f"{folder}: learned from {_words(run_spec)}, this dataset keeps {_words(spec)}; "
-            f"ingest again with {_options(run_spec)}, or pretrain on this dataset"
+            f"{folder}: learned from {_words(learned)}, this dataset keeps {_words(spec)}; "
+            f"ingest again with {_options(learned)}, or pretrain on this dataset"
         )
-    side = input_px or run_spec.input_px or encoder.input_px
-    history = tuple(about["history"])
-    return Start(encoder=encoder, spec=spec.at(side), origin=str(folder), history=history)
+    side = input_px or learned.input_px or encoder.input_px
+    return Start(encoder=encoder, spec=spec.at(side), origin=str(folder), history=tuple(history))
+
+
+def _check_network(path: Path, found: str, asked: str | None) -> None:
+    if asked not in (None, found):
+        raise EncoderError(f"{path}: holds a {found}, not a {asked}; leave the network out")
 
 
 def _words(spec: PreprocessSpec) -> str:
@@ -120,11 +155,14 @@ def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]
         EncoderError: no encoder in the folder, an unfinished run, or damaged weights.
     """
     if not folder.is_dir():
-        raise EncoderError(f"{folder}: no such folder; expected 'random', 'imagenet' or the folder of a run")
+        raise EncoderError(
+            f"{folder}: no such folder or file; expected 'random', 'imagenet', the folder of a run or of a bundle, "
+            "or a ResNet checkpoint (.safetensors, .pth or .pt)"
+        )
     if not (folder / "encoder.json").is_file():
         if (folder / "config.yaml").is_file():
             raise EncoderError(f"{folder}: this run has not finished; go on with medtl pretrain --resume")
-        raise EncoderError(f"{folder}: holds no encoder.json; expected the folder that medtl pretrain left")
+        raise EncoderError(f"{folder}: holds no encoder.json; expected the folder that medtl pretrain or finetune left")
     about = read_json(folder / "encoder.json", error=EncoderError)
     try:
         network, side = about.pop("network"), about.pop("input_px")
@@ -136,14 +174,35 @@ def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]
     return encoder, spec, about
 
 
-def load_weights(module: Any, path: Path, *, error: type[EncoderError] | type[Exception]) -> None:
-    """Load a safetensors file into a module, every key of it.
+def _load_bundle(folder: Path) -> tuple[Encoder, PreprocessSpec, list[str]]:
+    """The encoder of a bundle, its preprocessing, and what it has learned from."""
+    marker = folder / BUNDLE
+    about = read_json(marker, error=EncoderError)
+    try:
+        training, (network, side) = about["training"], (about["network"], about["input_px"])
+        spec = build(PreprocessSpec, about["spec"], source=str(marker))
+        before = [] if training["start"] == RANDOM_START else training["start"].split(" > ")
+        learned = f"supervised on {training['labeled_scans']:,} scans ({training['labels']})"
+    except (KeyError, TypeError) as missing:
+        raise EncoderError(f"{marker}: lacks {missing}; the bundle is damaged") from None
+    encoder = build_encoder(network, input_px=side, dims=spec.dims, channels=spec.channels)
+    load_weights(encoder, folder / "model.safetensors", error=EncoderError, below="encoder.")
+    return encoder, spec, [*before, learned]
+
+
+def load_weights(
+    module: Any, path: Path, *, error: type[EncoderError] | type[Exception], below: str | None = None
+) -> None:
+    """Load a safetensors file into a module, every key of it, or every key that starts with `below`, without that.
 
     Raises:
         error: the file is missing, damaged, or belongs to another network.
     """
     try:
-        module.load_state_dict(load_file(path))
+        weights = load_file(path)
+        if below is not None:
+            weights = {key.removeprefix(below): w for key, w in weights.items() if key.startswith(below)}
+        module.load_state_dict(weights)
     except FileNotFoundError:
         raise error(f"{path}: no such file; the folder is incomplete, make it again") from None
     except (SafetensorError, OSError) as problem:

@@ -16,7 +16,7 @@ from medtl.config import StrictModel, load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.labels import LabelTable
 from medtl.encoders.embed import embed
-from medtl.encoders.store import Start, start_from
+from medtl.encoders.store import RANDOM_START, Start, start_from
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import calibrate
 from medtl.finetuning.heads import fit_head
@@ -36,7 +36,8 @@ class FinetuneConfig(StrictModel):
     """Everything that decides what fine-tuning learns."""
 
     encoder: str = "random"
-    """Where the encoder's weights start: "random", "imagenet", or the folder of a pretraining run."""
+    """Where the encoder's weights start: "random", "imagenet", the folder of a pretraining run or of a bundle, or a
+    file with a ResNet's weights in torchvision's or RadImageNet's layout."""
     network: str | None = None
     """A name of the encoder table; None takes the small default, or what `encoder` brings."""
     input_px: int | None = None
@@ -78,7 +79,8 @@ def finetune(
         dataset: the folder that `ingest` left.
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
         labels: a labels file; None takes the one in the dataset.
-        encoder: "random", "imagenet", or the folder of a pretraining run; None takes the config's, "random" by default.
+        encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
+            weights; None takes the config's, "random" by default.
         resume: go on with an interrupted run.
         config: a YAML file with any of the keys of `FinetuneConfig`.
         settings: strings `key=value`, as `--set` on the command line.
@@ -196,7 +198,7 @@ def _fit(
         averaged=averaged,
     )
     said = {
-        "start": " > ".join(start.history) or "random weights",
+        "start": " > ".join(start.history) or RANDOM_START,
         "labeled_scans": len(rows),
         "labels": counts,
         "steps": plan.steps,

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from medtl import __version__
 from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
-from medtl.encoders.store import load_weights
+from medtl.encoders.store import BUNDLE, load_weights
 from medtl.encoders.table import Encoder, build_encoder
 from medtl.errors import BundleError, EncoderError
 from medtl.files import atomic_folder, read_json, write_json
 from medtl.inference.card import render_card
 
-MARKER = "bundle.json"
+MARKER = BUNDLE
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis without a physician's own reading."
 
 

@@ -102,7 +102,7 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
 def _items(units: Mapping[str, Unit], spec: PreprocessSpec) -> Iterator[Item]:
     for file, unit in units.items():
         try:
-            for scan in (each.scan for each in scans_in(unit, dims=spec.dims)):
+            for scan in (each.scan for each in scans_in(unit, dims=spec.dims, least_px=spec.least_px)):
                 yield Item(
                     path=scan.source, file=file, scan_id=scan.scan_id, sha256=scan.sha256, stored=spec.stored(scan)
                 )

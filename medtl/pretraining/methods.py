@@ -46,7 +46,60 @@ METHODS: Mapping[str, Method] = {
         family="contrast",
         when="the default for classification; wants batches of 128 and more",
     ),
+    "moco": Method(
+        title="MoCo v2",
+        paper="He 2020, arXiv 1911.05722; Chen 2020, arXiv 2003.04297",
+        where="moco:MoCo",
+        family="contrast",
+        cost=1.4,
+        when="contrast where memory allows small batches only: its negatives come from a queue",
+    ),
+    "byol": Method(
+        title="BYOL",
+        paper="Grill 2020, arXiv 2006.07733",
+        where="byol:BYOL",
+        family="self-distillation",
+        cost=1.5,
+        when="no negatives, for scans that resemble each other; wants long runs",
+    ),
+    "simsiam": Method(
+        title="SimSiam",
+        paper="Chen & He 2021, arXiv 2011.10566",
+        where="simsiam:SimSiam",
+        family="self-distillation",
+        cost=1.05,
+        when="as BYOL with less memory and small batches; watch for collapse",
+    ),
+    "dino": Method(
+        title="DINO",
+        paper="Caron 2021, arXiv 2104.14294",
+        where="dino:DINO",
+        family="self-distillation",
+        cost=2.2,
+        when="many scans and a long run; parts of a scan must tell the whole",
+    ),
+    "barlow": Method(
+        title="Barlow Twins",
+        paper="Zbontar 2021, arXiv 2103.03230",
+        where="barlow:BarlowTwins",
+        family="redundancy reduction",
+        cost=1.1,
+        when="no negatives and no second network; wants long runs",
+    ),
+    "vicreg": Method(
+        title="VICReg",
+        paper="Bardes 2022, arXiv 2105.04906",
+        where="vicreg:VICReg",
+        family="redundancy reduction",
+        cost=1.15,
+        when="as Barlow Twins, with collapse ruled out term by term",
+    ),
 }
+
+
+def methods() -> Mapping[str, Method]:
+    """The table of pretraining methods, by the names that `pretrain` takes."""
+    return METHODS
 
 
 def find_method(name: str) -> Method:

@@ -39,7 +39,8 @@ class PretrainConfig(StrictModel):
     method: str = "simclr"
     """A name of the table of methods, or several joined by + that are learned together."""
     from_: str = Field(default="random", alias="from")
-    """Where the weights start: "random", "imagenet", or the folder of an earlier run."""
+    """Where the weights start: "random", "imagenet", the folder of an earlier run or of a bundle, or a file with a
+    ResNet's weights in torchvision's or RadImageNet's layout."""
     network: str | None = None
     """A name of the encoder table; None takes the small default, or what `from` brings."""
     input_px: int | None = None
@@ -95,8 +96,8 @@ def pretrain(
         dataset: the folder that `ingest` left.
         out: the run's folder: `config.yaml`, `metrics.jsonl`, `health.png`, `encoder.safetensors`, `encoder.json`.
         method: a name of the table of methods, or several joined by +; None takes the config's, "simclr" by default.
-        from_: "random", "imagenet", or the folder of an earlier run to continue from; None takes the config's,
-            "random" by default.
+        from_: "random", "imagenet", the folder of an earlier run or of a bundle to continue from, or a file with a
+            ResNet's weights; None takes the config's, "random" by default.
         minutes: how long to train; None takes the config's, 10 by default.
         labels: a labels file to probe the encoder with at every check; None takes the config's, none by default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.

@@ -33,11 +33,12 @@ def save_checkpoint(
     """
     with atomic_folder(folder, marker=MARKER) as temporary:
         for name, module in modules.items():
-            weights = {key: value.contiguous() for key, value in module.state_dict().items()}
+            state, names = module.state_dict(), _first_names(module)
+            weights = {key: value.contiguous() for key, value in state.items() if names[key] == key}
             (temporary / f"{name}.safetensors").write_bytes(save(weights))
-        state = optimizer.state_dict()["state"]
+        moments = optimizer.state_dict()["state"]
         tensors = {
-            f"{i}.{k}": torch.as_tensor(v).contiguous() for i, values in state.items() for k, v in values.items()
+            f"{i}.{k}": torch.as_tensor(v).contiguous() for i, values in moments.items() for k, v in values.items()
         }
         (temporary / "optimizer.safetensors").write_bytes(save(tensors))
         write_json(temporary / MARKER, {"step": step, "identity": dict(identity)})
@@ -64,7 +65,9 @@ def load_checkpoint(
             )
     try:
         for name, module in modules.items():
-            module.load_state_dict(load_file(folder / f"{name}.safetensors"))
+            weights = load_file(folder / f"{name}.safetensors")
+            shared = {key: weights[first] for key, first in _first_names(module).items() if first in weights}
+            module.load_state_dict(weights | shared)
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in load_file(folder / "optimizer.safetensors").items():
             index, _, name = key.partition(".")
@@ -73,3 +76,12 @@ def load_checkpoint(
         raise RunError(f"{folder}: the checkpoint is damaged ({problem}); start anew with another --out") from None
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(saved["step"])
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """For each tensor of a module the first name that it has: objectives learned together share an encoder."""
+    first: dict[tuple[Any, ...], str] = {}
+    return {
+        key: first.setdefault((value.data_ptr(), value.dtype, value.shape, value.stride()), key)
+        for key, value in module.state_dict().items()
+    }

@@ -1,7 +1,7 @@
 """The folder that a run works in: its complete config, and whether it may start, go on, or is done."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -34,7 +34,7 @@ def open_run(folder: Path, config: Config, *, resume: bool, finished: str) -> Co
         found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         stored = build(type(config), found, source=str(folder / CONFIG))
         for key in sorted(config.model_fields_set):
-            if getattr(config, key) != getattr(stored, key):
+            if not _agrees(getattr(config, key), getattr(stored, key)):
                 raise RunError(
                     f"{folder}: was started with {key.rstrip('_')} {getattr(stored, key)}, now it is "
                     f"{getattr(config, key)}; resume with what it was started with, or start anew with another --out"
@@ -44,6 +44,13 @@ def open_run(folder: Path, config: Config, *, resume: bool, finished: str) -> Co
         raise RunError(f"{folder}: holds other files; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     return config
+
+
+def _agrees(asked: Any, stored: Any) -> bool:
+    """Whether a setting is what it was; of a mapping, which is stored complete, only what is asked for counts."""
+    if isinstance(asked, dict) and isinstance(stored, dict):
+        return all(key in stored and _agrees(value, stored[key]) for key, value in asked.items())
+    return bool(asked == stored)
 
 
 def save_config(folder: Path, config: StrictModel) -> None:

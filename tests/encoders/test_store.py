@@ -1,14 +1,19 @@
 """Encoders on disk: what is saved comes back, what does not fit is refused with a reason."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+import medtl
+from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.store import load_encoder, save_encoder, start_from
 from medtl.encoders.table import build_encoder
 from medtl.errors import EncoderError, MedtlError
+from medtl.inference.bundle import read_bundle
 
 SPEC = PreprocessSpec(size_px=64)
 
@@ -89,7 +94,9 @@ def test_what_does_not_fit_is_refused(run: Path, tmp_path: Path) -> None:
         start_from(run, spec=PreprocessSpec(size_px=128))
     with pytest.raises(EncoderError, match="ImageNet weights are at hand for efficientnet-lite0 only"):
         start_from("imagenet", spec=SPEC, network="resnet50")
-    with pytest.raises(EncoderError, match="no such folder; expected 'random', 'imagenet' or the folder of a run"):
+    with pytest.raises(
+        EncoderError, match="no such folder or file; expected 'random', 'imagenet', the folder of a run"
+    ):
         start_from(tmp_path / "nothing", spec=SPEC)
 
 
@@ -120,3 +127,53 @@ def test_a_run_on_images_does_not_fit_volumes(run: Path) -> None:
 def test_imagenet_start_for_volumes() -> None:
     start = start_from("imagenet", spec=VOLUMES)
     assert (start.encoder.dims, start.encoder.channels, start.spec.input_px) == (3, 2, 64)
+
+
+def test_a_bundle_s_encoder_is_a_start(bundle: Path, dataset: Dataset) -> None:
+    """Supervised pretraining: what finetune left, on the same or another dataset."""
+    settings, classifier = read_bundle(bundle)
+    start = start_from(bundle, spec=dataset.spec)
+    images = torch.randn(2, 1, 32, 32)
+    assert torch.equal(start.encoder.eval()(images), classifier.encoder(images))
+    assert start.pretrained and (start.origin, start.spec) == (str(bundle), settings.spec)
+    assert start.history == ("supervised on 72 scans (spot 36+/36-)",)
+    assert start_from(bundle, spec=dataset.spec, input_px=40).spec.input_px == 40
+
+
+def test_history_grows_with_every_link_of_a_chain(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
+    few = ["steps=1", "batch_size=8"]
+    first = medtl.pretrain(dataset.folder, out=tmp_path / "1", from_=bundle, settings=few)
+    second = medtl.pretrain(dataset.folder, out=tmp_path / "2", from_=first, settings=few)
+    tuned = medtl.finetune(dataset.folder, out=tmp_path / "3", encoder=second, settings=few)
+    last = medtl.pretrain(dataset.folder, out=tmp_path / "4", from_=tuned, settings=few)
+    history = json.loads((last / "encoder.json").read_text())["history"]
+    kinds = ["supervised", "simclr", "simclr", "supervised", "simclr"]
+    assert [entry.split()[0] for entry in history] == kinds
+    assert json.loads((second / "encoder.json").read_text())["history"] == history[:3]
+    assert "supervised on 72 scans (spot 36+/36-) > simclr on" in (tuned / "card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: (b / "model.safetensors").unlink(), "model.safetensors: no such file"),
+        (lambda b: (b / "model.safetensors").write_bytes(b"\x00" * 40), "model.safetensors: is damaged"),
+        (lambda b: (b / "bundle.json").write_text("{"), "is not readable JSON"),
+        (lambda b: (b / "bundle.json").write_text('{"format": 1}'), "lacks 'training'; the bundle is damaged"),
+        (lambda b: (b / "bundle.json").write_text('{"format": 9}'), "has format 9, this medtl reads format 1"),
+    ],
+)
+def test_damage_to_a_bundle_is_named(bundle: Path, dataset: Dataset, tmp_path: Path, change, message: str) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    change(copy)
+    with pytest.raises(EncoderError, match=message):
+        start_from(copy, spec=dataset.spec)
+
+
+def test_a_bundle_that_does_not_fit_is_refused(bundle: Path, dataset: Dataset) -> None:
+    with pytest.raises(EncoderError, match="holds a resnet18-half, not a resnet50; leave the network out"):
+        start_from(bundle, spec=dataset.spec, network="resnet50")
+    with pytest.raises(EncoderError, match="scans of 40 px, this dataset keeps scans of 64 px; ingest again with"):
+        start_from(bundle, spec=SPEC)
+    with pytest.raises(EncoderError, match="learned from images, this dataset keeps volumes"):
+        start_from(bundle, spec=VOLUMES)

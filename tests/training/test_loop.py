@@ -130,3 +130,22 @@ def test_kill_9_then_resume_reaches_the_same_weights(tmp_path: Path) -> None:
     assert 0 < done < 200, "the test must kill it while it works"
     resumed, whole = run(folder, steps=200, resume=True), run(tmp_path / "whole", steps=200)
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_a_module_that_has_one_layer_under_two_names_comes_back(tmp_path: Path) -> None:
+    from medtl.training.checkpoint import load_checkpoint, save_checkpoint
+
+    def twins() -> nn.ModuleDict:
+        shared = nn.Linear(3, 3)
+        return nn.ModuleDict({"a": nn.Sequential(shared, nn.Linear(3, 1)), "b": nn.Sequential(shared)})
+
+    first, second = twins(), twins()
+    for module in (first, second):
+        optimizer = torch.optim.AdamW(module.parameters())
+        if module is first:
+            save_checkpoint(tmp_path / "c", modules={"module": module}, optimizer=optimizer, step=3, identity={})
+        else:
+            assert load_checkpoint(tmp_path / "c", modules={"module": module}, optimizer=optimizer, identity={}) == 3
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
+    assert second["a"][0] is second["b"][0]

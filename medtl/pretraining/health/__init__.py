@@ -2,3 +2,7 @@
 
 The loss is never the only signal: it falls as well when a network learns what nobody wants.
 """
+
+from medtl.pretraining.health.figures import rankme, spread
+
+__all__ = ["rankme", "spread"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medtl.files import atomic_file
 from medtl.pretraining.health.neighbours import flat_map, nearest, queries_of
-from medtl.pretraining.health.rules import Check, checks_of, sentence
+from medtl.pretraining.health.rules import OUTPUTS, Check, checks_of, sentence
 from medtl.training.batches import Rows
 
 QUERIES, NEIGHBOURS = 5, 4
@@ -68,9 +68,13 @@ def draw_health(
     _curves(
         axes[0], trained, "loss", "grad_norm", names=("loss", "gradient norm"), title="Loss (says little by itself)"
     )
-    _curves(
+    twin = _curves(
         axes[1], checks, "rankme", "spread", names=("RankMe", "spread"), title="Richness (RankMe 1, spread 0: collapse)"
     )
+    outputs = [(line["step"], line[key]) for line in trained for key in line if key.split(".")[-1] == OUTPUTS]
+    if outputs:
+        twin.plot(*zip(*outputs, strict=True), ".", color=PALETTE[1], alpha=0.35, markersize=4, label="of the outputs")
+        twin.legend(fontsize=8, frameon=False, loc="lower right")
     _curves(
         axes[2], checks, "alignment", "uniformity", names=("alignment", "uniformity"),
         title="Views agree, scans differ (lower is better)",
@@ -87,8 +91,8 @@ def draw_health(
         figure.savefig(temporary, dpi=85, format="png")
 
 
-def _curves(axis: Any, lines: Sequence[Check], first: str, second: str, *, names: tuple[str, str], title: str) -> None:
-    """Two figures against the step, each with its own scale."""
+def _curves(axis: Any, lines: Sequence[Check], first: str, second: str, *, names: tuple[str, str], title: str) -> Any:
+    """Two figures against the step, each with its own scale; returns the right axis."""
     other = axis.twinx()
     for each, key, name, colour in ((axis, first, names[0], PALETTE[0]), (other, second, names[1], PALETTE[1])):
         points = [(line["step"], line[key]) for line in lines if key in line]
@@ -102,6 +106,7 @@ def _curves(axis: Any, lines: Sequence[Check], first: str, second: str, *, names
     if first == "rankme":
         axis.set_ylim(bottom=0)
     _finish(axis, title)
+    return other
 
 
 def _probes(axis: Any, checks: Sequence[Check]) -> None:

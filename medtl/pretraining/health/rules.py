@@ -15,6 +15,8 @@ WARMUP, WARMUP_STEPS = 0.05, 100
 """Share of the run, and steps at least, in which nothing is held against it: the learning rate still rises, and the
 statistics of batch normalisation lag behind the weights, so that healthy runs look flat around step 20."""
 FLAT_SPREAD, FLAT_RANK = 0.05, 2.0
+OUTPUTS = "std"
+"""What objectives call the spread of their outputs; of several that are learned together `name.std`."""
 LEAST_KEPT = 1 / 3
 """A collapse is also a loss: less than this share of what the start had, for starts that are flat themselves."""
 RANK_GAIN, UNIFORMITY_GAIN = 1.01, 0.01
@@ -38,11 +40,16 @@ def checks_of(lines: Sequence[Check]) -> list[Check]:
     return [line for line in lines if "rankme" in line]
 
 
-def flat(check: Check, start: Check) -> bool:
-    """Whether embeddings are nearly one point or one direction, and were not at the start."""
-    return any(
-        float(check[key]) < min(limit, LEAST_KEPT * start[key]) + floor
-        for key, limit, floor in (("spread", FLAT_SPREAD, 0.0), ("rankme", FLAT_RANK, 0.05))
+def flat(check: Check, start: Check) -> str:
+    """Says so where embeddings are nearly one point or one direction and were not at the start, or where what the
+    objective compares is one point, so that it has nothing left to teach; empty where all is well."""
+    if float(check["spread"]) < min(FLAT_SPREAD, LEAST_KEPT * start["spread"]):
+        return f"spread {start['spread']:.2f} → {check['spread']:.3f}"
+    if float(check["rankme"]) < min(FLAT_RANK, LEAST_KEPT * start["rankme"]) + 0.05:  # rounded, and never below 1
+        return f"RankMe {start['rankme']:.0f} → {check['rankme']:.2f}"
+    outputs = {key: float(value) for key, value in check.items() if key.split(".")[-1] == OUTPUTS}
+    return next(
+        (f"{key} of the method's outputs {value:.3f}" for key, value in outputs.items() if value < FLAT_SPREAD), ""
     )
 
 
@@ -95,14 +102,12 @@ def sentence(checks: Sequence[Check], *, steps: int) -> str:
     told = f"RankMe {start['rankme']:.0f} → {now['rankme']:.0f}"
     if len(checks) == 1:
         return f"Just started: RankMe {now['rankme']:.0f}, spread {now['spread']:.2f}"
-    if flat(now, start):
-        told += f", spread {start['spread']:.2f} → {now['spread']:.3f}"
+    if what := flat(now, start):
+        told += f", {what}"
         if _warm(now, steps):
             return f"Warming up, nothing to be said yet: {told}"
         alarm = collapsed(checks, steps=steps)
-        return (
-            f"Collapsed, scans look alike to the network: {told}" if alarm else f"Look closer, is it collapsing? {told}"
-        )
+        return f"{'Collapsed, scans look alike' if alarm else 'Look closer, is it collapsing?'}: {told}"
     worse = now["uniformity"] > start["uniformity"] and now["rankme"] < start["rankme"]
     if "knn_auroc" in now:
         told += f", AUROC of probes {probed(start):.3f} → {probed(now):.3f}"
@@ -110,19 +115,22 @@ def sentence(checks: Sequence[Check], *, steps: int) -> str:
     return f"Not collapsed, but less is told apart than at the start: {told}" if worse else f"Looks healthy: {told}"
 
 
-_BY_FAMILY = {
-    "contrast": "a higher temperature",
-    "self-distillation": "a momentum nearer to 1",
-    "redundancy reduction": "a larger --set views.crop_area=[0.5,1.0]",
+_WAYS = {
+    "simclr": "objective.temperature=0.5",
+    "moco": "objective.variance_weight=5",
+    "byol": "objective.momentum=0.996",
+    "dino": "objective.teacher_temperature=0.04",
+    "barlow": "objective.redundancy_weight=0.02",
+    "vicreg": "objective.variance_weight=50",
 }
-_VARIANCE = "more weight on its variance term"
-_BY_NAME = {"moco": _VARIANCE, "vicreg": _VARIANCE, "byol": "a momentum nearer to 1"}
+"""Of methods that have a setting against collapse: that setting."""
 
 
 def advice(method: str, *, lr: float, batch_size: int) -> str:
     """What to change after a collapse, for the methods that were used."""
     methods = methods_of(method)
-    own = [_BY_NAME.get(name) or _BY_FAMILY.get(row.family) for name, row in methods.items()]
-    other = "" if "simclr" in methods else ", or --method simclr"
-    ways = [f"--set lr={lr / 3:.1g}", *dict.fromkeys(way for way in own if way), f"--set batch_size={2 * batch_size}"]
-    return f"start anew with {', '.join(ways[:-1])} or {ways[-1]}{other}"
+    own = [way if len(methods) == 1 else way.replace("objective.", f"objective.{name}.")
+           for name, way in _WAYS.items() if name in methods]  # fmt: skip
+    ways = [f"--set {way}" for way in (f"lr={lr / 3:.1g}", *own, f"batch_size={2 * batch_size}")]
+    other = "" if "simclr" in methods else "--method simclr"
+    return f"start anew with {', '.join(ways)}" + (f", or {other}" if other else "")

@@ -215,9 +215,8 @@ class Watch:
         before = "" if kept is None else f"; the encoder of step {kept:,}, before it, is in {self._best}"
         todo = advice(training.method, lr=training.lr, batch_size=training.batch_size)
         return (
-            f"{self._folder}: the network collapsed by step {now['step']:,}: all scans look alike to it (spread "
-            f"{now['spread']:.3f}, at the start {start['spread']:.3f}; RankMe {now['rankme']:.1f}, at the start "
-            f"{start['rankme']:.1f}); {todo}{before}"
+            f"{self._folder}: the network collapsed by step {now['step']:,}: all scans look alike "
+            f"({flat(now, start)}); {todo}{before}"
         )
 
     def _draw(self, *, last: bool) -> None:

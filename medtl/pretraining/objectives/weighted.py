@@ -1,11 +1,12 @@
 """One objective, or several that teach one encoder at once."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor, nn
 
-from medtl.config import build
+from medtl.config import build, closest
 from medtl.encoders.table import Encoder
 from medtl.errors import ConfigError
 from medtl.pretraining.batch import Views
@@ -32,10 +33,11 @@ class Weighted(nn.Module):
         """The sum, and the figures of each; those of several are called `name.figure`."""
         total = views.whole.new_zeros(())
         figures: dict[str, float] = {}
+        several = len(self.objectives) > 1
         for name, objective in self._each():
-            loss, said = objective(views)
+            loss, said = objective(replace(views, draws=views.draws.named(name)) if several else views)
             total = total + self.weights[name] * loss
-            if len(self.objectives) == 1:
+            if not several:
                 return total, said
             figures |= {f"{name}.loss": round(float(loss.detach()), 4)} | {f"{name}.{k}": v for k, v in said.items()}
         return total, figures
@@ -71,9 +73,11 @@ def build_weighted(
     for key, values in {"weights": weights, "objective": objective if several else {}}.items():
         if unknown := sorted(set(values) - set(methods)):
             raise ConfigError(
-                f"{key}: '{unknown[0]}' is none of the methods of this run; write {key}.METHOD with one of "
-                f"{', '.join(methods)}"
+                f"{key}: '{unknown[0]}' is none of the methods of this run, write {key}.METHOD"
+                f"{closest(unknown[0], list(methods))}"
             )
+    if wrong := [name for name, weight in weights.items() if weight < 0]:
+        raise ConfigError(f"weights.{wrong[0]}: is {weights[wrong[0]]:g}; expected 0 or more")
     built: dict[str, Objective] = {}
     settings: dict[str, Any] = {}
     for name, row in methods.items():
@@ -81,7 +85,10 @@ def build_weighted(
             kind = "volumes" if encoder.dims == 3 else "images"
             raise ConfigError(f"method '{name}' is not for {kind}; medtl methods lists those that are")
         found = row.load()
-        config = build(found.Config, objective.get(name, {}) if several else objective, source="objective")
+        source, said = (f"objective.{name}", objective.get(name, {})) if several else ("objective", objective)
+        if not isinstance(said, Mapping):
+            raise ConfigError(f"{source}: is {said!r}; expected settings, such as {source}.KEY=VALUE")
+        config = build(found.Config, said, source=source)
         settings[name] = config.model_dump(mode="json")
         built[name] = found(encoder, config)
     counted = {name: weights.get(name, 1.0) for name in methods}

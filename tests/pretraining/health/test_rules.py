@@ -1,9 +1,12 @@
 """The alarm and early stopping, on curves of real runs and on made-up ones."""
 
+import re
+
 import pytest
 
 from medtl.pretraining.health.plan import plan_checks
 from medtl.pretraining.health.rules import advice, collapsed, flat, improvements, sentence, stalled
+from medtl.pretraining.methods import METHODS
 
 # (RankMe, spread) from the start on, recorded with `medtl pretrain` for a minute each.
 HEALTHY = {
@@ -44,7 +47,7 @@ def test_two_flat_checks_after_warm_up_are_a_collapse(end: tuple[float, float]) 
     once, twice = checks([(39, 0.13), (35, 0.2), end]), checks([(39, 0.13), (35, 0.2), end, end])
     assert not collapsed(once, steps=1000) and collapsed(twice, steps=1000)
     assert sentence(once, steps=1000).startswith("Look closer, is it collapsing?")
-    assert sentence(twice, steps=1000).startswith("Collapsed, scans look alike to the network: RankMe 39")
+    assert sentence(twice, steps=1000).startswith("Collapsed, scans look alike: RankMe 39")
     assert not collapsed(checks([(39, 0.13), end, (30, 0.2), end]), steps=1000), "not in a row"
     assert not collapsed(checks([(39, 0.13), end, end]), steps=10_000), "still warming up"
 
@@ -53,6 +56,17 @@ def test_a_start_that_is_flat_itself_is_no_collapse() -> None:
     """An ImageNet network that was inflated for volumes begins with a spread below the limit."""
     assert not collapsed(checks([(11, 0.043), (12, 0.03), (12, 0.02), (12, 0.02)]), steps=400)
     assert collapsed(checks([(11, 0.043), (12, 0.03), (12, 0.01), (12, 0.01)]), steps=400)
+
+
+def test_outputs_that_are_all_the_same_are_a_collapse_too() -> None:
+    """What SimCLR without negatives did on chest films: its head gave one point, the embeddings went on."""
+    curve = checks([(22, 0.134), (24.7, 0.530), (23.9, 0.524), (24.1, 0.523), (23.4, 0.527)])
+    for key in ("std", "byol.std"):
+        dead = [curve[0], *[check | {key: 0.02} for check in curve[1:]]]
+        assert collapsed(dead, steps=1000)
+        assert sentence(dead, steps=1000).endswith(f"RankMe 22 → 23, {key} of the method's outputs 0.020")
+        alive = [curve[0], *[check | {key: 0.9} for check in curve[1:]]]
+        assert not collapsed(alive, steps=1000)
 
 
 def test_early_stopping_with_labels_counts_checks_without_a_better_probe() -> None:
@@ -72,9 +86,15 @@ def test_early_stopping_without_labels_needs_both_figures_to_stand_still() -> No
     assert not stalled(curve[:1], patience=1)
 
 
-def test_advice_names_what_to_change() -> None:
-    said = advice("simclr", lr=1e-3, batch_size=128)
-    assert said == "start anew with --set lr=0.0003, a higher temperature or --set batch_size=256"
+def test_advice_names_settings_that_exist() -> None:
+    said = advice("moco", lr=1e-3, batch_size=128)
+    assert said == (
+        "start anew with --set lr=0.0003, --set objective.variance_weight=5, --set batch_size=256, or --method simclr"
+    )
+    assert "--set objective.byol.momentum=0.996" in advice("simclr+byol", lr=1e-3, batch_size=128)
+    for name, row in METHODS.items():
+        for key in re.findall(r"objective\.(\w+)=", advice(name, lr=1e-3, batch_size=128)):
+            assert key in row.load().Config.model_fields
 
 
 @pytest.mark.parametrize("steps", [1, 9, 50, 170, 700, 5000, 200_000])

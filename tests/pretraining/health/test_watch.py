@@ -17,6 +17,7 @@ import medtl
 from medtl.data.dataset import Dataset
 from medtl.encoders.store import load_encoder
 from medtl.errors import DatasetError, LabelError, RunError
+from medtl.pretraining.batch import Views
 from medtl.pretraining.health import watch as watching
 from medtl.pretraining.objectives import simclr
 from medtl.training import loop
@@ -137,30 +138,32 @@ def attract_only(first: Tensor, second: Tensor, *, temperature: float, group: Te
     return 1 - F.cosine_similarity(first, second).mean()
 
 
-def test_a_network_that_collapses_is_stopped(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real collapse: views of one scan attract, nothing repels, and nothing normalises the last layers."""
-    monkeypatch.setattr(simclr, "nt_xent", attract_only)
-    original = simclr.SimCLR.forward
+def embeddings_attract(self: simclr.SimCLR, views: Views) -> tuple[Tensor, dict[str, float]]:
+    """The same for the embeddings of all scans, with nothing in between."""
+    embedded = F.normalize(self.encoder(views.whole[:, 0]), dim=1)
+    return self.projection(embedded).mean() * 0 + embedded.var(dim=0).sum() * 10, {}
 
-    def forward(self: simclr.SimCLR, views: object) -> tuple[Tensor, dict[str, float]]:
-        loss, figures = original(self, views)
-        embedded = self.encoder(views.whole[:, 0])  # type: ignore[attr-defined]
-        return loss + F.normalize(embedded, dim=1).var(dim=0).sum() * 10, figures
 
-    monkeypatch.setattr(simclr.SimCLR, "forward", forward)
+@pytest.mark.parametrize("what", ["spread 0.", "std of the method's outputs 0.0"])
+def test_a_network_that_collapses_is_stopped(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Real collapses: of the embeddings, and of the head, behind which embeddings may live on."""
+    if what.startswith("spread"):
+        monkeypatch.setattr(simclr.SimCLR, "forward", embeddings_attract)
+    else:
+        monkeypatch.setattr(simclr, "nt_xent", attract_only)
     with pytest.raises(RunError) as problem:
         medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=[*QUICK, "steps=300", "lr=3e-3"])
     said = str(problem.value)
-    assert "the network collapsed by step" in said and "\n" not in said
-    assert "start anew with --set lr=0.001, a higher temperature or --set batch_size=16" in said
+    assert "the network collapsed by step" in said and "\n" not in said and what in said
+    assert "start anew with --set lr=0.001, --set objective.temperature=0.5, --set batch_size=16" in said
     assert (tmp_path / "run/health.png").stat().st_size > 30_000
     assert not (tmp_path / "run/encoder.json").exists()
     checks = checks_of(tmp_path / "run")
-    assert 100 < checks[-1]["step"] < 300 and checks[-1]["spread"] < 0.05
+    assert 100 < checks[-1]["step"] < 300
     if "before it, is in" in said:
-        encoder, _, about = load_encoder(tmp_path / "run/best")
-        assert about["step"] < checks[-2]["step"]
-        assert all(torch.isfinite(weight).all() for weight in encoder.parameters())
+        assert load_encoder(tmp_path / "run/best")[2]["step"] < checks[-2]["step"]
 
 
 def test_a_gradient_that_is_nan_stops_before_it_spoils_the_weights(
