@@ -142,6 +142,10 @@ def pretrain(
     ] = None,
     from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} [default: random]")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV of a few labels to probe the encoder with while it learns without them [default: none]"),
+    ] = None,
     resume: Resume = False,
     show_views: Annotated[
         bool, typer.Option("--show-views", help="Train nothing: draw scans and random views of them into a PNG.")
@@ -156,6 +160,7 @@ def pretrain(
         method=method,
         from_=from_,
         minutes=minutes,
+        labels=labels,
         resume=resume,
         show_views=show_views,
         config=config,

@@ -67,7 +67,8 @@ def _smooth(image: np.ndarray) -> np.ndarray:
 
 def test_pretrained_start_goes_through(dataset: Dataset, tmp_path: Path) -> None:
     run = medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=["steps=30", "input_px=32", "batch_size=32"])
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    start, *lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert start["step"] == 0 and start["spread"] > 0
     assert lines[-1]["loss"] < lines[0]["loss"] and "rankme" in lines[-1] and "spread" in lines[-1]
     assert (run / "health.png").stat().st_size > 10_000
     out = medtl.finetune(dataset.folder, encoder=run, out=tmp_path / "bundle", settings=["steps=20"])

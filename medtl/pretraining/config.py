@@ -41,6 +41,15 @@ class PretrainConfig(StrictModel):
     """The settings of the objective; of several that are learned together, by their names."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Of several objectives: what each loss counts; 1 where not said."""
+    labels: str | None = None
+    """A labels file for a probe at every check of health, and to keep the encoder of the best one. None looks at no
+    label; the encoder never learns from them, and those of the test part are never looked at."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many checks without a better AUROC of the probes or, without labels, without a better RankMe or
+    uniformity. None trains to the end: the learning rate falls to zero over the whole run, and the best weights
+    come late."""
+    check_every: int | None = Field(default=None, ge=10, multiple_of=10)
+    """Steps between checks of health; None makes 4 to 20 checks, about 2 % of the work."""
     seed: int = 0
     """Same seed, same data, same machine: same weights."""
 

@@ -1,5 +1,6 @@
 """From a time budget to a network, a resolution and a batch that this machine can do something with in that time."""
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -7,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from medtl.data.dataset import Dataset
 from medtl.encoders.table import IMAGENET_ENCODER, SMALL_ENCODER, SMALL_VOLUME_ENCODER, build_encoder, find
-from medtl.pretraining.batch import view_batches
+from medtl.pretraining.batch import Views, view_batches
 from medtl.pretraining.config import PretrainConfig
 from medtl.pretraining.methods import network_for
 from medtl.pretraining.objectives.weighted import build_weighted
@@ -148,18 +150,35 @@ def measured(
     return found
 
 
+def steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]]) -> int:
+    """About how many steps fit; a copy of the module is timed, so that the run itself is untouched."""
+    device = one_device().device
+    trial = copy.deepcopy(module).to(device)
+    step = _step_of(trial, batch_at, device)
+    step()  # the first is slow
+    began = time.monotonic()
+    step()
+    return max(1, int(seconds / (time.monotonic() - began)))
+
+
 def _trial(plan: PretrainConfig, data: Dataset, network: str, side: int, rows: Rows) -> Callable[[], None]:
     """A step of training that is thrown away."""
     device = one_device().device
     encoder = build_encoder(network, input_px=side, dims=data.spec.dims, channels=data.spec.channels)
     module, _ = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     module.to(device)
-    optimizer = torch.optim.AdamW(module.parameters())
     none = np.empty((0, 2), np.int64)
     sampler = Sampler(data.manifest, rows, copies=none, pairs="scan", batch_size=len(rows), seed=0)
     batch_at = view_batches(
         data, sampler, data.spec.at(side), plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=0
     )
+    return _step_of(module, batch_at, device)
+
+
+def _step_of(
+    module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]], device: torch.device
+) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(module.parameters())
     steps = itertools.count()
 
     def step() -> None:

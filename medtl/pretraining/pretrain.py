@@ -11,16 +11,16 @@ import torch
 from medtl.config import load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
-from medtl.data.preprocess import PreprocessSpec
-from medtl.encoders.embed import embed
 from medtl.encoders.store import save_encoder, start_from
-from medtl.encoders.table import Encoder
 from medtl.errors import RunError
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
-from medtl.pretraining.health import draw_health, rankme, spread
+from medtl.pretraining.health.inputs import check_scans
+from medtl.pretraining.health.plan import plan_checks
+from medtl.pretraining.health.probe import labeled_set
+from medtl.pretraining.health.watch import Training, Watch
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
-from medtl.pretraining.plan import planned
+from medtl.pretraining.plan import planned, steps_in
 from medtl.pretraining.presets import preset_for, settled
 from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.show import show_views as draw_views
@@ -35,8 +35,6 @@ from medtl.training.schedules import warmup_cosine
 
 FOR_STEPS = 0.97
 """Of the budget; the rest is for what is written at the end."""
-HEALTH_SCANS = 512
-HEALTH_CHECKS = 20
 
 
 def pretrain(
@@ -46,12 +44,13 @@ def pretrain(
     method: str | None = None,
     from_: str | Path | None = None,
     minutes: float | None = None,
+    labels: str | Path | None = None,
     resume: bool = False,
     show_views: bool = False,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
 ) -> Path:
-    """Train an encoder on the scans of a dataset; labels are not looked at, the test part is left out.
+    """Train an encoder on the scans of a dataset without labels; the test part is left out.
 
     Args:
         dataset: the folder that `ingest` left.
@@ -60,6 +59,7 @@ def pretrain(
         from_: "random", "imagenet", the folder of an earlier run or of a bundle to continue from, or a file with a
             ResNet's weights; None takes the config's, "random" by default.
         minutes: how long to train; None takes the config's, 10 by default.
+        labels: a labels file to probe the encoder with at every check; None takes the config's, none by default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
         show_views: train nothing, but draw some scans and random views of them into a PNG beside `out`, called
             `RUN-views.png`; without `out` it is `DATASET-views.png` in the current folder.
@@ -75,6 +75,7 @@ def pretrain(
     began = time.monotonic()
     data = open_dataset(Path(dataset))
     said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
+    said["labels"] = None if labels is None else str(labels)
     asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
     preset, why = preset_for(data.manifest["modality"])
     if "views" in asked.model_fields_set or show_views:
@@ -91,28 +92,43 @@ def pretrain(
         return folder
     torch.manual_seed(plan.seed)
     rows = training_rows(data)
+    check_scans(data, rows)
+    labeled = labeled_set(data, plan.labels) if plan.labels else None
     if not resume:
         plan = planned(plan, data, scans=len(rows))
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     encoder = start.encoder
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
-    plan = plan.model_copy(update={"network": encoder.name, "input_px": start.spec.input_px} | resolved)
-    assert plan.batch_size is not None
-    save_config(folder, plan)
+    batch_size = plan.batch_size
+    assert batch_size is not None, "planned"
     sampler = Sampler(
-        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=plan.batch_size, seed=plan.seed
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=batch_size, seed=plan.seed
     )
     batch_at = view_batches(
         data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed
     )
+    seconds = FOR_STEPS * 60 * plan.minutes
+    expected = plan.steps or steps_in(seconds, module, batch_at)
+    checks = plan_checks(
+        n_scans=len(rows), n_labeled=len(labeled.rows) if labeled else 0, steps=expected,
+        images_per_step=batch_size * module.n_views, every=plan.check_every,
+    )  # fmt: skip
+    chosen = {"network": encoder.name, "input_px": start.spec.input_px, "check_every": checks.every}
+    plan = plan.model_copy(update=chosen | resolved)
+    save_config(folder, plan)
     say(_views_in_words(plan.views, why))
-    spent = time.monotonic() - began
-    pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=max(1.0, FOR_STEPS * 60 * plan.minutes - spent))
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
-        f"{start.spec.input_px} px, {plan.batch_size} a step, "
+        f"{start.spec.input_px} px, {batch_size} a step, "
         + (f"{plan.steps:,} steps" if plan.steps else f"for {clock(60 * plan.minutes)}")
     )
+    training = Training(
+        method=plan.method, steps=expected, lr=plan.lr, batch_size=batch_size, views=plan.views, seed=plan.seed,
+        patience=plan.patience,
+    )  # fmt: skip
+    watch = Watch(encoder, data, rows, start.spec, plan=checks, training=training, folder=folder, labeled=labeled)
+    spent = time.monotonic() - began
+    pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=max(1.0, seconds - spent))
     train(
         title="pretraining",
         module=module,
@@ -120,21 +136,24 @@ def pretrain(
         batch_at=batch_at,
         rate_at=warmup_cosine,
         pace=pace,
-        batch_size=plan.batch_size,
+        batch_size=batch_size,
         folder=folder,
-        identity={"dataset": data.fingerprint},
+        identity={"dataset": data.fingerprint} | ({"labels": labeled.digest} if labeled else {}),
         resume=resume,
-        after_step=_after_step(module, _health_checks(data, rows, start.spec, encoder)),
+        after_step=_after_step(module, watch.after_step),
+        enough=watch.enough,
     )
-    draw_health(folder / "metrics.jsonl", folder / "health.png")
-    learned = f"{plan.method} on {len(rows):,} scans, {pace.done:,} steps of {plan.batch_size}"
+    stopped = watch.finish()
+    learned = f"{plan.method} on {len(rows):,} scans, {stopped['best_step']:,} steps of {batch_size}"
     about: dict[str, Any] = {
         "method": plan.method,
         "history": [*start.history, learned],
         "dataset": data.fingerprint,
         "minutes": round((time.monotonic() - began) / 60, 2),
+        "stopped": stopped,
     }
     save_encoder(folder, encoder, spec=start.spec, about=about)
+    watch.tidy()
     say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
     return folder
 
@@ -165,8 +184,8 @@ def training_rows(data: Dataset) -> Rows:
     rows = np.flatnonzero(data.manifest["split"].to_numpy() != "test").astype(np.int64)
     if len(rows) < SMALLEST_BATCH:
         raise RunError(
-            f"{data.folder}: has {len(rows)} scans outside its test part; contrasting scans with each other "
-            f"needs at least {SMALLEST_BATCH}"
+            f"{data.folder}: has {len(rows)} scan{'s' * (len(rows) != 1)} outside its test part; contrasting scans "
+            f"with each other needs at least {SMALLEST_BATCH}"
         )
     return rows
 
@@ -184,19 +203,3 @@ def _after_step(
         return check(done, share)
 
     return after
-
-
-def _health_checks(
-    data: Dataset, rows: Rows, spec: PreprocessSpec, encoder: Encoder
-) -> Callable[[int, float], dict[str, float]]:
-    """RankMe and spread on a fixed sample of scans, some twenty times a run."""
-    sample = rows[np.linspace(0, len(rows) - 1, min(len(rows), HEALTH_SCANS)).astype(np.int64)]
-
-    def check(done: int, share: float) -> dict[str, float]:
-        before = share * (done - 1) / done
-        if int(share * HEALTH_CHECKS) == int(before * HEALTH_CHECKS):
-            return {}
-        embeddings = embed(encoder, data, sample, spec)
-        return {"rankme": round(rankme(embeddings), 2), "spread": round(spread(embeddings), 4)}
-
-    return check

@@ -41,6 +41,7 @@ def train(
     resume: bool,
     averaged: AveragedModel | None = None,
     after_step: Callable[[int, float], dict[str, float]] | None = None,
+    enough: Callable[[int], bool] | None = None,
 ) -> None:
     """Train `module` until `pace` is finished, leaving `metrics.jsonl` and `checkpoint/` in `folder`.
 
@@ -55,9 +56,11 @@ def train(
         resume: go on from `folder/checkpoint` where there is one.
         averaged: running average of the module's weights, updated after every step.
         after_step: called with the number of steps and the share of the work that are done; may return figures to log.
+        enough: called with the number of steps done once they are logged, also before the first step and after the
+            last; True ends the training, and what it raises stops it without another checkpoint.
 
     Raises:
-        RunError: the loss is not finite; the last checkpoint before it is kept.
+        RunError: the loss or its gradient is not finite; the last checkpoint before it is kept.
         Stopped: the user interrupted; everything is saved.
     """
     fabric = one_device()
@@ -81,7 +84,7 @@ def train(
         metrics.open("a", encoding="utf-8") as log,
         _interruptible() as interrupted,
     ):
-        while not pace.finished:
+        while not pace.finished and not (enough is not None and enough(pace.done)):
             step = pace.done
             factor = rate_at(pace.share)
             for group, top in zip(optimizer.param_groups, top_rates, strict=True):
@@ -89,20 +92,22 @@ def train(
             batch = batch_at(step, fabric.device)
             torch.manual_seed(step)  # for networks with dropout, so that a resumed run draws the same
             loss, figures = wrapped(*batch)
-            if not math.isfinite(value := loss.item()):
-                raise RunError(
-                    f"{folder}: the loss became {value} at step {step:,}; the checkpoint before it is kept. "
-                    "Start anew with a lower --set lr=, and look for blank scans in the dataset's report"
-                )
             wrapped_optimizer.zero_grad()
             fabric.backward(loss)
+            value, norm = loss.item(), gradient_norm(module)
+            for name, number in {"loss": value, "gradient": norm}.items():
+                if not math.isfinite(number):
+                    raise RunError(
+                        f"{folder}: the {name} became {number} at step {step:,}; the checkpoint before it is kept. "
+                        "Start anew with a lower --set lr=, and look for blank scans in the dataset's report"
+                    )
             wrapped_optimizer.step()
             if averaged is not None:
                 averaged.update_parameters(module)
             pace.step()
             done = pace.done
             checked = after_step(done, pace.share) if after_step else {}
-            figures = {"loss": value} | figures | checked
+            figures = {"loss": value, "grad_norm": round(norm, 4)} | figures | checked
             speed = (done - first) * batch_size / (time.monotonic() - began)
             if done % METRICS_EVERY == 0 or checked or pace.finished:
                 line = {"step": done, "lr": optimizer.param_groups[0]["lr"], "images_per_s": round(speed, 1)}
@@ -117,7 +122,15 @@ def train(
             if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
                 save()
                 saved_at = time.monotonic()
+        if enough is not None and pace.finished:
+            enough(pace.done)
     save()
+
+
+def gradient_norm(module: nn.Module) -> float:
+    """Euclidean length of the gradient of all parameters together."""
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
 
 
 def one_device() -> Fabric:

@@ -35,7 +35,7 @@ def test_the_loss_is_the_weighted_sum_and_figures_have_names() -> None:
         for name, objective in module.objectives.items()
     }
     assert total.item() == pytest.approx(2 * alone["simclr"] + 0.25 * alone["rotation"], rel=1e-5)
-    assert set(figures) == {"simclr.loss", "simclr.top1", "rotation.loss", "rotation.right"}
+    assert set(figures) == {"simclr.loss", "simclr.top1", "simclr.std", "rotation.loss", "rotation.right"}
     assert figures["simclr.loss"] == pytest.approx(alone["simclr"], abs=1e-4)  # figures are rounded
     assert module.objectives["simclr"].temperature == 0.5
     assert settings == {
@@ -166,7 +166,15 @@ def test_a_chain_of_two_methods_keeps_both_in_its_history(dataset: Dataset, tmp_
 def test_pairs_by_patient_show_two_scans_of_one_patient(dataset: Dataset, tmp_path: Path) -> None:
     """Views that change nothing are equal if they show one scan, and each is then nearest to its partner at once."""
     same = ["views.crop_area=[1.0,1.0]", "views.crop_aspect=1", "views.rotation_deg=0", "views.brightness=0"]
-    same += ["views.contrast=0", "views.gamma=0", "views.blur_px=0", "views.noise=0", "steps=1", "batch_size=64"]
+    same += [
+        "views.contrast=0",
+        "views.gamma=0",
+        "views.blur_px=0",
+        "views.noise=0",
+        "views.elastic=0",
+        "steps=1",
+        "batch_size=64",
+    ]
     top1 = {}
     for pairs in ("scan", "patient"):
         run = medtl.pretrain(dataset.folder, out=tmp_path / pairs, settings=[*same, f"pairs={pairs}"])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from medtl.config import StrictModel
 from medtl.encoders.table import Encoder
 from medtl.pretraining.batch import Views
+from medtl.pretraining.objectives.figures import agreement
 from medtl.pretraining.objectives.parts import projector
 from medtl.training.together import gathered
 
@@ -59,14 +60,11 @@ class SimCLR(nn.Module):
         self.projection = projector(encoder.embedding_dim, encoder.embedding_dim, config.projection_dim)
 
     def forward(self, views: Views) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and the share of views whose nearest is their partner."""
+        """The loss, and how the projections agree."""
         projected = self.projection(self.encoder(views.whole.transpose(0, 1).flatten(0, 1)))  # (2B, D)
         first, second = (gathered(half) for half in projected.chunk(2))
         loss = nt_xent(first, second, temperature=self.temperature, group=gathered(views.group))
-        with torch.no_grad():
-            nearest = (F.normalize(first, dim=1) @ F.normalize(second, dim=1).T).argmax(dim=1)
-            top1 = (nearest == torch.arange(len(first), device=nearest.device)).float().mean()
-        return loss, {"top1": round(float(top1), 4)}
+        return loss, agreement(first, second)
 
     def after_step(self, done: float) -> None:
         """Nothing moves but parameters."""
