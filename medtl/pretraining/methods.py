@@ -30,6 +30,9 @@ class Method:
     """Time of a step as a multiple of SimCLR's; measured by benchmarks/pretrain.py."""
     when: str
     """When to choose it, in a few words."""
+    several_differ: str | None = None
+    """Why several processes do not learn from a batch what one does; None where they do, which a test then holds it
+    to."""
 
     def load(self) -> "type[Objective]":
         """The objective's class."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from torch import nn
 
 from medtl.config import StrictModel, load
@@ -25,8 +25,10 @@ from medtl.pretraining.objectives.weighted import Weighted, build_weighted
 from medtl.pretraining.sampling import Pairs, Sampler
 from medtl.pretraining.views import ViewsConfig
 from medtl.progress import clock, say
+from medtl.training import together
 from medtl.training.batches import Rows
-from medtl.training.loop import one_device, train
+from medtl.training.loop import train
+from medtl.training.precision import Precision, choose_precision, computing
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
 
@@ -51,7 +53,13 @@ class PretrainConfig(StrictModel):
     steps: int | None = Field(default=None, ge=1)
     """How many steps to train; where given, `minutes` does not count."""
     batch_size: int | None = Field(default=None, ge=SMALLEST_BATCH)
-    """Scans a step, each with two views; None takes 128 images or 32 volumes. Fewer where the dataset is smaller."""
+    """Scans a step, of all processes together; None takes 128 images or 32 volumes. Fewer where there are no more."""
+    accumulate: int = Field(default=1, ge=1)
+    """In how many parts a batch is computed, one after another, when memory is short. Normalisation then counts the
+    scans of a part, and contrast finds its negatives in the part only."""
+    precision: Precision = "auto"
+    """What the encoder computes in, "32" or "bf16"; "auto" measures both at the start and takes bf16 only where it is
+    clearly faster."""
     lr: float = Field(default=1e-3, gt=0)
     """Top learning rate of AdamW."""
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -65,11 +73,17 @@ class PretrainConfig(StrictModel):
     weights: dict[str, float] = Field(default_factory=dict)
     """Of several objectives: what each loss counts; 1 where not said."""
     seed: int = 0
-    """Same seed, same data, same machine: same weights."""
+    """Same seed, same data, same machine, same precision: same weights."""
 
     model_config = ConfigDict(populate_by_name=True)
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return "32" if value == 32 else value
 
+
+@together.naming_lost_processes()
 def pretrain(
     dataset: str | Path,
     *,
@@ -100,10 +114,11 @@ def pretrain(
     Raises:
         MedtlError: see the message.
     """
+    together.connect()
     data, folder = open_dataset(Path(dataset)), Path(out)
     said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
     asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
-    plan = open_run(folder, asked, resume=resume, finished="encoder.json")
+    plan = together.from_first(lambda: open_run(folder, asked, resume=resume, finished="encoder.json"))
     if resume and (folder / "encoder.json").is_file():
         say(f"{folder}: this run is finished already")
         return folder
@@ -111,20 +126,27 @@ def pretrain(
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     rows = training_rows(data)
     batch_size = min(plan.batch_size or (128 if data.spec.dims == 2 else 32), len(rows))
+    if batch_size != plan.batch_size:
+        batch_size -= batch_size % (together.processes() * plan.accumulate)
+    together.check_shares(batch_size, accumulate=plan.accumulate)
+    part_size = batch_size // plan.accumulate
     encoder = start.encoder
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     sampler = Sampler(
-        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=batch_size, seed=plan.seed
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
     )
     batch_at = view_batches(
-        data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed
-    )
-    steps = plan.steps or _steps_in(plan.minutes * 60, module, batch_at)
+        data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed,
+        part=together.part_of(part_size),
+    )  # fmt: skip
+    precision = choose_precision(plan.precision, module, batch_at, steps=plan.steps, seconds=plan.minutes * 60)
+    steps = plan.steps or _steps_in(plan.minutes * 60 / plan.accumulate, module, batch_at, precision)
     plan = plan.model_copy(
         update={"steps": steps, "network": encoder.name, "input_px": start.spec.input_px, "batch_size": batch_size}
+        | {"precision": precision}
         | resolved
     )
-    save_config(folder, plan)
+    together.from_first(lambda: save_config(folder, plan))
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
         f"{start.spec.input_px} px: {steps:,} steps of {batch_size}, "
@@ -142,9 +164,10 @@ def pretrain(
         folder=folder,
         identity={"dataset": data.fingerprint},
         resume=resume,
+        accumulate=plan.accumulate,
+        precision=precision,
         after_step=_after_step(module, _health_checks(data, rows, start.spec, encoder, steps), steps),
     )
-    draw_health(folder / "metrics.jsonl", folder / "health.png")
     learned = f"{plan.method} on {len(rows):,} scans, {steps:,} steps of {batch_size}"
     about: dict[str, Any] = {
         "method": plan.method,
@@ -152,7 +175,12 @@ def pretrain(
         "dataset": data.fingerprint,
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
-    save_encoder(folder, encoder, spec=start.spec, about=about)
+
+    def finish() -> None:
+        draw_health(folder / "metrics.jsonl", folder / "health.png")
+        save_encoder(folder, encoder, spec=start.spec, about=about)
+
+    together.from_first(finish)
     say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
     return folder
 
@@ -177,22 +205,28 @@ def copies_of(data: Dataset) -> Rows:
     return near_duplicates([str(text) for text in data.manifest["phash"].fillna("")], data.pixels)
 
 
-def _steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]]) -> int:
+def _steps_in(
+    seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]], precision: Precision
+) -> int:
     """How many steps fit: a copy of the module is trained for some seconds, so that the run itself is untouched."""
-    device = one_device().device
+    device = together.connect().device
     trial = copy.deepcopy(module).to(device)
     optimizer = torch.optim.AdamW(trial.parameters())
     times: list[float] = []
     began = time.monotonic()
-    while len(times) < 3 or (len(times) < 20 and time.monotonic() - began < 0.05 * seconds):
+    while together.from_first(
+        lambda: len(times) < 3 or (len(times) < 20 and time.monotonic() - began < 0.05 * seconds)
+    ):
         at = time.monotonic()
-        loss, _ = trial(*batch_at(len(times), device))
+        batch = batch_at(len(times), device)
+        with computing(trial, precision):
+            loss, _ = trial(*batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         times.append(time.monotonic() - at)
     left = seconds - (time.monotonic() - began)
-    return max(1, int(0.97 * left / float(np.median(times[1:]))))
+    return together.from_first(lambda: max(1, int(0.97 * left / float(np.median(times[1:])))))
 
 
 def _after_step(
@@ -200,7 +234,7 @@ def _after_step(
 ) -> Callable[[int], dict[str, float]]:
     def after(done: int) -> dict[str, float]:
         module.after_step(done / steps)
-        return check(done)
+        return check(done) if together.rank() == 0 else {}
 
     return after
 

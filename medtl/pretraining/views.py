@@ -85,7 +85,7 @@ def random_views(images: Tensor, config: ViewsConfig, draws: Draws, *, side_px: 
     if config.brightness:
         views = views + draw(-config.brightness, config.brightness)
     if config.blur_px:
-        views = _blur(views, draw(-config.blur_px, config.blur_px).clamp_(min=0.0).flatten())
+        views = _blur(views, draw(-config.blur_px, config.blur_px).clamp_(min=0.0).flatten(), most_px=config.blur_px)
     if config.noise:
         views = views + draws.normal(*views.shape[1:]) * draw(0.0, config.noise)
     return views.clamp_(0.0, 1.0).mul_(2).sub_(1)
@@ -138,12 +138,15 @@ def _resample(images: Tensor, affine: Tensor, side_px: int) -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _blur(images: Tensor, sigma_px: Tensor) -> Tensor:
-    """Gaussian blur with a standard deviation (B,) for each scan; only scans with one above 0.1 px are touched."""
+def _blur(images: Tensor, sigma_px: Tensor, *, most_px: float) -> Tensor:
+    """Gaussian blur with a standard deviation (B,) for each scan; only scans with one above 0.1 px are touched.
+
+    Kernels reach as far as `most_px` asks for, whatever the others of the batch drew: a view must not depend on them.
+    """
     touched = (sigma_px > 0.1).nonzero().flatten()
     if len(touched) == 0:
         return images
-    radius = max(1, math.ceil(2 * float(sigma_px.max())))
+    radius = max(1, math.ceil(2 * most_px))
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernels = torch.exp(-0.5 * (offsets / sigma_px[touched, None]) ** 2)
     kernels = kernels / kernels.sum(dim=1, keepdim=True)  # (T, K)

@@ -34,7 +34,7 @@ def open_run(folder: Path, config: Config, *, resume: bool, finished: str) -> Co
         found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         stored = build(type(config), found, source=str(folder / CONFIG))
         for key in sorted(config.model_fields_set):
-            if getattr(config, key) != getattr(stored, key):
+            if getattr(config, key) not in (getattr(stored, key), "auto"):  # what was chosen for "auto" fits it
                 raise RunError(
                     f"{folder}: was started with {key.rstrip('_')} {getattr(stored, key)}, now it is "
                     f"{getattr(config, key)}; resume with what it was started with, or start anew with another --out"
