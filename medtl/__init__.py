@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 # Before torch is loaded: its threads then sleep instead of spin while they wait for each other. On a machine that does
 # something else as well, spinning makes training several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns that it looks for parameters without a gradient
 
 _PUBLIC = {
     "deidentify": "medtl.data.deidentify",

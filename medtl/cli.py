@@ -2,13 +2,15 @@
 
 import shlex
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 import medtl
-from medtl.errors import MedtlError, Stopped
+from medtl import torchrun
+from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
 app = typer.Typer(
@@ -24,6 +26,8 @@ app.add_typer(reviews, name="reviews")
 split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(split, name="split")
 
+AFTER_THE_FIRST_S = 3.0
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -33,11 +37,17 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Options that come before the command."""
+    if torchrun.count() > 1 and context.invoked_subcommand != "pretrain":
+        raise ConfigError(
+            f"medtl {context.invoked_subcommand} runs in one process and torchrun started {torchrun.count()}; "
+            "start it without torchrun"
+        )
 
 
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
@@ -243,15 +253,25 @@ def main() -> None:
     try:
         app()
     except MedtlError as problem:
-        print(f"medtl: {problem}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(problem), 2)
     except Stopped as stopped:
         hint = ""
         if stopped.again is not None:
             more = [word for word in stopped.again if word not in sys.argv]
             hint = f". Go on with: medtl {shlex.join([*sys.argv[1:], *more])}"
-        print(f"medtl: {stopped}{hint}", file=sys.stderr)
-        sys.exit(130)
+            if torchrun.count() > 1:
+                hint += ", under torchrun with any number of processes"
+        _end(f"{stopped}{hint}", 130)
     except OSError as problem:  # a full disk, a folder that may not be written to
-        print(f"medtl: {problem.filename or 'the disk'}: {problem.strerror or problem}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"{problem.filename or 'the disk'}: {problem.strerror or problem}", 2)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Say why, once, and end."""
+    where = ""
+    if torchrun.number() > 0:
+        # Mostly the first process says the same, and torchrun ends the others when one has ended.
+        time.sleep(AFTER_THE_FIRST_S)
+        where = f"process {torchrun.number()}: "
+    print(f"medtl: {where}{message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,9 +1,14 @@
-"""One way to show long work: a live line with time left on a terminal, plain lines when piped."""
+"""One way to show long work: a live line with time left on a terminal, plain lines when piped.
+
+Of several processes that torchrun started, only the first shows anything.
+"""
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from medtl import torchrun
 
 Update = Callable[..., None]
 PLAIN_EVERY_S = 10.0
@@ -32,7 +37,9 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
         shown = "  ".join(f"{name} {value}" for name, value in figures.items())
         return f"{title}: {done:,}/{total:,} {unit}  {shown}{'  ' if shown else ''}{left}"
 
-    if sys.stderr.isatty():
+    if torchrun.number() > 0:
+        yield lambda done, **figures: None
+    elif sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -69,7 +76,8 @@ def clock(seconds: float) -> str:
 
 def say(message: str) -> None:
     """Tell the user what is being done, on stderr, so that stdout stays for results."""
-    print(message, file=sys.stderr, flush=True)
+    if torchrun.number() == 0:
+        print(message, file=sys.stderr, flush=True)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

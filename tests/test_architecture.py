@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A room imports only from those above it.
 ROOMS = [
-    "errors", "files", "config", "progress", "data", "evaluation", "encoders", "training", "pretraining", "inference",
-    "finetuning", "review", "demonstration", "cli",
+    "errors", "files", "config", "torchrun", "progress", "data", "evaluation", "encoders", "training", "pretraining",
+    "inference", "finetuning", "review", "demonstration", "cli", "__main__",
 ]  # fmt: skip
 WITHOUT_TORCH = ["errors", "files", "config", "progress", "data/manifest", "data/labels", "evaluation", "review", "cli"]
 FOR_THE_PAGE = {"errors", "files", "config", "progress", "data", "inference", "interop", "review"}

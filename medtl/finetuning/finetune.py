@@ -12,11 +12,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from medtl import torchrun
 from medtl.config import StrictModel, load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.labels import LabelTable
 from medtl.encoders.embed import embed
 from medtl.encoders.store import RANDOM_START, Start, start_from
+from medtl.errors import ConfigError
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import calibrate
 from medtl.finetuning.heads import fit_head
@@ -93,6 +95,8 @@ def finetune(
     Raises:
         MedtlError: see the message.
     """
+    if torchrun.count() > 1:
+        raise ConfigError("fine-tuning runs in one process; start it without torchrun")
     data, folder = open_dataset(Path(dataset)), Path(out)
     table = data.labels(Path(labels) if labels else None)
     parts = split_labeled(data, table)

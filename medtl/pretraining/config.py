@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from medtl.config import StrictModel
 from medtl.pretraining.sampling import Pairs
 from medtl.pretraining.views import ViewsConfig
+from medtl.training.precision import Precision
 
 SMALLEST_BATCH = 8
 
@@ -28,7 +29,13 @@ class PretrainConfig(StrictModel):
     steps: int | None = Field(default=None, ge=1)
     """How many steps to train; where given, `minutes` does not count."""
     batch_size: int | None = Field(default=None, ge=SMALLEST_BATCH)
-    """Scans a step, each with two views; None takes 128 images or 32 volumes. Fewer where the dataset is smaller."""
+    """Scans a step, of all processes together; None takes 128 images or 32 volumes. Fewer where there are no more."""
+    accumulate: int = Field(default=1, ge=1)
+    """In how many parts a batch is computed, one after another, when memory is short. Normalisation then counts the
+    scans of a part, and contrast finds its negatives in the part only."""
+    precision: Precision = "auto"
+    """What the encoder computes in, "32" or "bf16"; "auto" measures both at the start and takes bf16 only where it is
+    clearly faster."""
     lr: float = Field(default=1e-3, gt=0)
     """Top learning rate of AdamW."""
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -51,6 +58,11 @@ class PretrainConfig(StrictModel):
     check_every: int | None = Field(default=None, ge=10, multiple_of=10)
     """Steps between checks of health; None makes 4 to 20 checks, about 2 % of the work."""
     seed: int = 0
-    """Same seed, same data, same machine: same weights."""
+    """Same seed, same data, same machine, same precision: same weights."""
 
     model_config = ConfigDict(populate_by_name=True)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return "32" if value == 32 else value

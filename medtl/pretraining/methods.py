@@ -32,6 +32,9 @@ class Method:
     """When to choose it, in a few words."""
     network: str | None = None
     """The encoder that is taken when nobody chooses; None is the small default."""
+    several_differ: str | None = None
+    """Why several processes do not learn from a batch what one does; None where they do, which a test then holds it
+    to."""
 
     def load(self) -> "type[Objective]":
         """The objective's class."""

@@ -19,7 +19,8 @@ from medtl.pretraining.objectives.weighted import build_weighted
 from medtl.pretraining.sampling import Sampler
 from medtl.progress import clock, say
 from medtl.training.batches import Rows
-from medtl.training.loop import one_device
+from medtl.training.precision import Precision, computing
+from medtl.training.together import connect, from_first, processes
 
 DEFAULT_BATCH = {2: 128, 3: 32}
 """Scans a step, of images and of volumes."""
@@ -29,6 +30,8 @@ FEWEST, MOST = 40_000, 1_500_000
 """... but no fewer and no more scans than this in all."""
 TRIED = 16
 """Scans in a step that is timed."""
+TIMED = 3
+"""Steps that are timed, after a first one, which is slow."""
 TRY_SHARE = 0.04
 """Of the budget, what measuring may cost."""
 
@@ -94,10 +97,13 @@ def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfi
         scans: that there are to learn from.
     """
     asked = plan.batch_size or DEFAULT_BATCH[data.spec.dims]
-    if asked > scans:
-        say(f"{scans:,} scans to learn from: {scans} a step instead of {asked}")
+    batch_size = min(asked, scans)
+    if batch_size != plan.batch_size:
+        batch_size -= batch_size % (processes() * plan.accumulate)
+    if batch_size < asked:
+        say(f"{scans:,} scans to learn from: {batch_size} a step instead of {asked}")
     network = plan.network or (network_for(plan.method) if plan.from_ == "random" else None)
-    plan = plan.model_copy(update={"batch_size": min(asked, scans), "network": network})
+    plan = plan.model_copy(update={"batch_size": batch_size, "network": network})
     starts_from_file = plan.from_ not in ("random", "imagenet")
     if plan.steps or starts_from_file or (plan.network and plan.input_px):
         return plan
@@ -131,39 +137,43 @@ def measured(
         At least the first.
     """
     found: list[Size] = []
-    began = time.monotonic()
-    rows = np.arange(min(TRIED, scans))
+    spent, rows = 0.0, np.arange(min(TRIED, scans))
     for network, side in offered:
         step = _trial(plan, data, network, side, rows)
-        step()  # first calls are slow
-        at, steps = time.monotonic(), 0
-        while steps < 2 or (time.monotonic() - at < min(1.0, TRY_SHARE * seconds / len(offered)) and steps < 20):
-            step()
-            steps += 1
-        rate = len(rows) * steps / (time.monotonic() - at)
-        found.append(Size(network=network, input_px=side, scans_per_s=rate))
-        if (
-            choose(found, scans=scans, seconds=seconds) is not found[-1]
-            or time.monotonic() - began > TRY_SHARE * seconds
-        ):
+        first, each = _seconds(step, times=1), _seconds(step, times=TIMED)
+        spent += first + TIMED * each
+        found.append(Size(network=network, input_px=side, scans_per_s=processes() * len(rows) / each))
+        if choose(found, scans=scans, seconds=seconds) is not found[-1] or spent > TRY_SHARE * seconds:
             break
     return found
 
 
-def steps_in(seconds: float, module: nn.Module, batch_at: Callable[[int, torch.device], tuple[Views]]) -> int:
-    """About how many steps fit; a copy of the module is timed, so that the run itself is untouched."""
-    device = one_device().device
-    trial = copy.deepcopy(module).to(device)
-    step = _step_of(trial, batch_at, device)
-    step()  # the first is slow
+def _seconds(step: Callable[[], None], *, times: int) -> float:
+    """What a step takes on average, by the first process's clock: all must decide alike."""
     began = time.monotonic()
-    step()
-    return max(1, int(seconds / (time.monotonic() - began)))
+    for _ in range(times):
+        step()
+    return from_first(lambda: (time.monotonic() - began) / times)
+
+
+def steps_in(
+    seconds: float,
+    module: nn.Module,
+    batch_at: Callable[[int, torch.device], tuple[Views]],
+    precision: Precision,
+) -> int:
+    """About how many steps fit; a copy of the module is timed, so that the run itself is untouched."""
+    device = connect().device
+    trial = copy.deepcopy(module).to(device)
+    with computing(trial, precision):
+        step = _step_of(trial, batch_at, device)
+        step()  # the first is slow
+        return max(1, int(seconds / _seconds(step, times=1)))
 
 
 def _trial(plan: PretrainConfig, data: Dataset, network: str, side: int, rows: Rows) -> Callable[[], None]:
     """A step of training that is thrown away."""
-    device = one_device().device
+    device = connect().device
     encoder = build_encoder(network, input_px=side, dims=data.spec.dims, channels=data.spec.channels)
     module, _ = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     module.to(device)

@@ -11,7 +11,9 @@ import torch
 from medtl.config import load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
+from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.store import save_encoder, start_from
+from medtl.encoders.table import Encoder
 from medtl.errors import RunError
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
@@ -27,9 +29,11 @@ from medtl.pretraining.show import show_views as draw_views
 from medtl.pretraining.show import views_path
 from medtl.pretraining.views import ViewsConfig
 from medtl.progress import clock, say
+from medtl.training import together
 from medtl.training.batches import Rows
 from medtl.training.loop import train
 from medtl.training.pace import Pace
+from medtl.training.precision import choose_precision
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
 
@@ -37,6 +41,7 @@ FOR_STEPS = 0.97
 """Of the budget; the rest is for what is written at the end."""
 
 
+@together.naming_lost_processes()
 def pretrain(
     dataset: str | Path,
     *,
@@ -73,6 +78,7 @@ def pretrain(
         MedtlError: see the message.
     """
     began = time.monotonic()
+    together.connect()
     data = open_dataset(Path(dataset))
     said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
     said["labels"] = None if labels is None else str(labels)
@@ -85,38 +91,48 @@ def pretrain(
     if out is None:
         raise RunError("pretrain: has no folder to write to; name one with --out RUN")
     folder = Path(out)
-    plan = open_run(folder, asked, resume=resume, finished="encoder.json")
+    plan = together.from_first(lambda: open_run(folder, asked, resume=resume, finished="encoder.json"))
     plan = plan.model_copy(update={"views": settled(plan.views, preset, dims=data.spec.dims)})
     if resume and (folder / "encoder.json").is_file():
         say(f"{folder}: this run is finished already")
         return folder
-    torch.manual_seed(plan.seed)
+    _learn(plan, data, folder, why_views=why, resume=resume, began=began)
+    return folder
+
+
+def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str, resume: bool, began: float) -> None:
+    """Fill in the plan, train, and write the encoder."""
     rows = training_rows(data)
     check_scans(data, rows)
     labeled = labeled_set(data, plan.labels) if plan.labels else None
     if not resume:
         plan = planned(plan, data, scans=len(rows))
+    torch.manual_seed(plan.seed)
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     encoder = start.encoder
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     batch_size = plan.batch_size
     assert batch_size is not None, "planned"
+    together.check_shares(batch_size, accumulate=plan.accumulate)
+    part_size = batch_size // plan.accumulate
     sampler = Sampler(
-        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=batch_size, seed=plan.seed
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
     )
     batch_at = view_batches(
-        data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed
-    )
+        data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed,
+        part=together.part_of(part_size),
+    )  # fmt: skip
     seconds = FOR_STEPS * 60 * plan.minutes
-    expected = plan.steps or steps_in(seconds, module, batch_at)
+    precision = choose_precision(plan.precision, module, batch_at, steps=plan.steps, seconds=seconds)
+    expected = plan.steps or steps_in(seconds / plan.accumulate, module, batch_at, precision)
     checks = plan_checks(
         n_scans=len(rows), n_labeled=len(labeled.rows) if labeled else 0, steps=expected,
         images_per_step=batch_size * module.n_views, every=plan.check_every,
     )  # fmt: skip
     chosen = {"network": encoder.name, "input_px": start.spec.input_px, "check_every": checks.every}
-    plan = plan.model_copy(update=chosen | resolved)
-    save_config(folder, plan)
-    say(_views_in_words(plan.views, why))
+    plan = plan.model_copy(update=chosen | {"precision": precision} | resolved)
+    together.from_first(lambda: save_config(folder, plan))
+    say(_views_in_words(plan.views, why_views))
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
         f"{start.spec.input_px} px, {batch_size} a step, "
@@ -126,7 +142,11 @@ def pretrain(
         method=plan.method, steps=expected, lr=plan.lr, batch_size=batch_size, views=plan.views, seed=plan.seed,
         patience=plan.patience,
     )  # fmt: skip
-    watch = Watch(encoder, data, rows, start.spec, plan=checks, training=training, folder=folder, labeled=labeled)
+    watch = (
+        Watch(encoder, data, rows, start.spec, plan=checks, training=training, folder=folder, labeled=labeled)
+        if together.rank() == 0
+        else None
+    )
     spent = time.monotonic() - began
     pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=max(1.0, seconds - spent))
     train(
@@ -140,27 +160,34 @@ def pretrain(
         folder=folder,
         identity={"dataset": data.fingerprint} | ({"labels": labeled.digest} if labeled else {}),
         resume=resume,
-        after_step=_after_step(module, watch.after_step),
-        enough=watch.enough,
+        accumulate=plan.accumulate,
+        precision=precision,
+        after_step=_after_step(module, watch),
+        enough=lambda done: together.from_first(lambda: watch is not None and watch.enough(done)),
     )
-    stopped = watch.finish()
+    stopped = together.from_first(lambda: watch.finish() if watch else {})
     learned = f"{plan.method} on {len(rows):,} scans, {stopped['best_step']:,} steps of {batch_size}"
-    about: dict[str, Any] = {
+    about = {
         "method": plan.method,
         "history": [*start.history, learned],
         "dataset": data.fingerprint,
         "minutes": round((time.monotonic() - began) / 60, 2),
         "stopped": stopped,
     }
-    save_encoder(folder, encoder, spec=start.spec, about=about)
-    watch.tidy()
+    together.from_first(lambda: _write(folder, encoder, start.spec, about, watch))
     say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
-    return folder
+
+
+def _write(folder: Path, encoder: Encoder, spec: PreprocessSpec, about: dict[str, Any], watch: Watch | None) -> None:
+    save_encoder(folder, encoder, spec=spec, about=about)
+    if watch is not None:
+        watch.tidy()
 
 
 def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | None) -> Path:
     """Draw the views that a run with this plan would learn from."""
     path, rows = views_path(dataset, out), training_rows(data)
+    torch.manual_seed(plan.seed)
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     n_crops = build_weighted(plan.method, plan.objective, plan.weights, start.encoder)[0].n_crops
     draw_views(data, rows, start.spec, plan.views, n_crops=n_crops, seed=plan.seed, path=path)
@@ -195,11 +222,11 @@ def copies_of(data: Dataset) -> Rows:
     return near_duplicates([str(text) for text in data.manifest["phash"].fillna("")], data.pixels)
 
 
-def _after_step(
-    module: Weighted, check: Callable[[int, float], dict[str, float]]
-) -> Callable[[int, float], dict[str, float]]:
+def _after_step(module: Weighted, watch: Watch | None) -> Callable[[int, float], dict[str, float]]:
+    """Move what is no parameter, then look at health, which the first process does for all."""
+
     def after(done: int, share: float) -> dict[str, float]:
         module.after_step(share)
-        return check(done, share)
+        return together.from_first(lambda: watch.after_step(done, share) if watch else {})
 
     return after

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -19,10 +21,15 @@ from torch.optim.swa_utils import AveragedModel
 from medtl.errors import RunError, Stopped
 from medtl.progress import progress, say
 from medtl.training.checkpoint import load_checkpoint, save_checkpoint
+from medtl.training.norm import synchronised
 from medtl.training.pace import Pace
+from medtl.training.precision import Precision, computing
+from medtl.training.together import any_of, connect, from_first, mean_of, rank
 
 CHECKPOINT_EVERY_S = 30.0
 METRICS_EVERY = 10
+TWICE_S = 1.0
+"""A signal that comes again within this time is the same one: torchrun passes on what the terminal sent already."""
 
 BatchAt = Callable[[int, torch.device], tuple[Any, ...]]
 
@@ -39,6 +46,8 @@ def train(
     folder: Path,
     identity: Mapping[str, Any],
     resume: bool,
+    accumulate: int = 1,
+    precision: Precision = "32",
     averaged: AveragedModel | None = None,
     after_step: Callable[[int, float], dict[str, float]] | None = None,
     enough: Callable[[int], bool] | None = None,
@@ -48,12 +57,15 @@ def train(
     Args:
         title: what the progress line calls the work.
         module: takes a batch, returns the loss and figures to log; holds everything that is trained.
-        batch_at: from the step's number and the device to the module's arguments.
+        batch_at: from the batch's number and the device to the module's arguments: this process's part of the batch. A
+            step takes `accumulate` batches.
         rate_at: from the share of the work that is done to a factor of each parameter group's learning rate.
         pace: by steps or by the clock.
         batch_size: scans a step, for images per second.
         identity: what must not change between the call that started the run and the one that resumes it.
-        resume: go on from `folder/checkpoint` where there is one.
+        resume: go on from `folder/checkpoint` where there is one, with any number of processes.
+        accumulate: how many batches are computed one after another for one step, when memory is short.
+        precision: what encoders compute in.
         averaged: running average of the module's weights, updated after every step.
         after_step: called with the number of steps and the share of the work that are done; may return figures to log.
         enough: called with the number of steps done once they are logged, also before the first step and after the
@@ -63,19 +75,22 @@ def train(
         RunError: the loss or its gradient is not finite; the last checkpoint before it is kept.
         Stopped: the user interrupted; everything is saved.
     """
-    fabric = one_device()
+    fabric = connect()
     wrapped, wrapped_optimizer = fabric.setup(module, optimizer)
     kept = {"module": module} | ({"averaged": averaged} if averaged is not None else {})
     top_rates = [group["lr"] for group in optimizer.param_groups]
-    checkpoint, metrics = folder / "checkpoint", folder / "metrics.jsonl"
+    checkpoint = folder / "checkpoint"
     if resume and checkpoint.is_dir():
         pace.load(load_checkpoint(checkpoint, modules=kept, optimizer=optimizer, identity=identity))
         say(f"{title}: going on after step {pace.done:,} of {pace.expected:,}")
     first = pace.done
-    _cut_metrics(metrics, after=first)
+    metrics = _cut_metrics(folder / "metrics.jsonl", after=first) if rank() == 0 else Path(os.devnull)
 
     def save() -> None:
-        save_checkpoint(checkpoint, modules=kept, optimizer=optimizer, pace=pace.state(), identity=identity)
+        state = pace.state()
+        from_first(
+            lambda: save_checkpoint(checkpoint, modules=kept, optimizer=optimizer, pace=state, identity=identity)
+        )
 
     pace.begin()
     began = saved_at = time.monotonic()
@@ -83,24 +98,18 @@ def train(
         progress(title, pace.expected, unit="steps", start=first) as update,
         metrics.open("a", encoding="utf-8") as log,
         _interruptible() as interrupted,
+        synchronised(module),
+        computing(module, precision),
     ):
         while not pace.finished and not (enough is not None and enough(pace.done)):
             step = pace.done
             factor = rate_at(pace.share)
             for group, top in zip(optimizer.param_groups, top_rates, strict=True):
                 group["lr"] = top * factor
-            batch = batch_at(step, fabric.device)
-            torch.manual_seed(step)  # for networks with dropout, so that a resumed run draws the same
-            loss, figures = wrapped(*batch)
             wrapped_optimizer.zero_grad()
-            fabric.backward(loss)
-            value, norm = loss.item(), gradient_norm(module)
-            for name, number in {"loss": value, "gradient": norm}.items():
-                if not math.isfinite(number):
-                    raise RunError(
-                        f"{folder}: the {name} became {number} at step {step:,}; the checkpoint before it is kept. "
-                        "Start anew with a lower --set lr=, and look for blank scans in the dataset's report"
-                    )
+            value, figures = _gradients(fabric, wrapped, batch_at, step=step, accumulate=accumulate)
+            norm = gradient_norm(module)
+            _check_finite(folder, step, loss=value, gradient=norm)
             wrapped_optimizer.step()
             if averaged is not None:
                 averaged.update_parameters(module)
@@ -114,12 +123,14 @@ def train(
                 log.write(json.dumps(line | figures) + "\n")
                 log.flush()
             update(done, total=pace.expected, loss=f"{value:.3f}", **{"images/s": f"{speed:.0f}"})
-            if interrupted.is_set() and not pace.finished:
+            late = time.monotonic() - saved_at > CHECKPOINT_EVERY_S
+            stop, due = any_of(interrupted.is_set(), late, device=fabric.device)
+            if stop and not pace.finished:
                 save()
                 raise Stopped(
                     f"{title}: stopped at step {done:,} of {pace.expected:,}; saved in {folder}", again=("--resume",)
                 )
-            if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            if due:
                 save()
                 saved_at = time.monotonic()
         if enough is not None and pace.finished:
@@ -133,12 +144,32 @@ def gradient_norm(module: nn.Module) -> float:
     return float(torch.nn.utils.get_total_norm(gradients))
 
 
-def one_device() -> Fabric:
-    """The GPU where there is one, else the CPU."""
-    return Fabric(accelerator="auto", devices=1)
+def _gradients(
+    fabric: Fabric, wrapped: nn.Module, batch_at: BatchAt, *, step: int, accumulate: int
+) -> tuple[float, dict[str, float]]:
+    """Compute the parts of a step's batch one after another; the mean loss over all processes, and mean figures."""
+    value, said = 0.0, list[dict[str, float]]()
+    for part in range(step * accumulate, (step + 1) * accumulate):
+        batch = batch_at(part, fabric.device)
+        torch.manual_seed(part + (rank() << 40))  # for dropout, so that a resumed run draws the same
+        with fabric.no_backward_sync(wrapped, enabled=part + 1 < (step + 1) * accumulate):
+            loss, figures = wrapped(*batch)
+            fabric.backward(loss / accumulate)
+        value += loss.item() / accumulate
+        said.append(figures)
+    return mean_of(value, fabric.device), {key: sum(each[key] for each in said) / len(said) for key in said[0]}
 
 
-def _cut_metrics(path: Path, *, after: int) -> None:
+def _check_finite(folder: Path, step: int, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise RunError(
+                f"{folder}: the {name} became {number} at step {step:,}; the checkpoint before it is kept. "
+                "Start anew with a lower --set lr=, and look for blank scans in the dataset's report"
+            )
+
+
+def _cut_metrics(path: Path, *, after: int) -> Path:
     """Drop the lines that a resumed run will write again, and a last line cut short by a kill."""
     kept: list[str] = []
     if path.is_file() and after:
@@ -149,6 +180,7 @@ def _cut_metrics(path: Path, *, after: int) -> None:
             except ValueError:
                 break
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    return path
 
 
 @contextmanager
@@ -159,10 +191,17 @@ def _interruptible() -> Iterator[threading.Event]:
         yield flag
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    first = 0.0
 
-    def note(number: int, frame: object) -> None:
-        flag.set()
-        signal.signal(number, before[signal.Signals(number)])
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if flag.is_set() and time.monotonic() - first > TWICE_S:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
+        elif not flag.is_set():
+            first = time.monotonic()
+            flag.set()
 
     try:
         for number in before:

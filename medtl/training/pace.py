@@ -51,7 +51,7 @@ class Pace:
             self.share = min(1.0, self.done / self.steps)
             return
         assert self.seconds is not None
-        self.spent = from_first(self.spent + passed)
+        self.spent = from_first(lambda: self.spent + passed)
         another = self.spent / self.done
         self.share = 1.0 if self.spent + another / 2 >= self.seconds else self.spent / self.seconds
 

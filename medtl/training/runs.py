@@ -50,7 +50,7 @@ def _agrees(asked: Any, stored: Any) -> bool:
     """Whether a setting is what it was; of a mapping, which is stored complete, only what is asked for counts."""
     if isinstance(asked, dict) and isinstance(stored, dict):
         return all(key in stored and _agrees(value, stored[key]) for key, value in asked.items())
-    return bool(asked == stored)
+    return asked in (stored, "auto")  # what was chosen for "auto" fits it
 
 
 def save_config(folder: Path, config: StrictModel) -> None:
