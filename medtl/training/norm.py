@@ -65,8 +65,9 @@ class Synchronised(_BatchNorm):
 
     def _follow(self, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics, as BatchNorm does."""
-        if not self.track_running_stats or self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        if not self.track_running_stats:
             return
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, weight)
