@@ -23,7 +23,7 @@ from medtl.pretraining.objectives import simclr
 from medtl.training import loop
 from tests.volumes import write_volumes
 
-QUICK = ["input_px=16", "network=resnet10-half", "batch_size=8", "check_every=10"]
+QUICK = ["precision=32", "input_px=16", "network=resnet10-half", "batch_size=8", "check_every=10"]
 
 
 def lines_of(run: Path) -> list[dict[str, float]]:

@@ -1,0 +1,163 @@
+"""What each pretraining method is worth with few labels, at equal minutes, against random weights and ImageNet.
+
+    python -m benchmarks.starts DATASET --labels labels.csv --minutes 1.5 --out FOLDER
+
+Each method pretrains one encoder from random weights for the same minutes, test part left out. Each start is then
+judged on the test part: by a kNN and a logistic regression on all labels of the train part, frozen; and fine-tuned
+with the defaults on draws of few labels, half of them positive, each of another patient. Printed are means over the
+draws and differences to random weights with intervals (bootstrap over test patients, paired). Made again, it goes on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import medtl
+from medtl.data.dataset import Dataset, open_dataset
+from medtl.encoders.embed import embed
+from medtl.encoders.store import start_from
+from medtl.encoders.table import default_network, default_px
+from medtl.evaluation.intervals import RESAMPLES, patient_weights, percentile_interval
+from medtl.evaluation.metrics import auroc
+from medtl.evaluation.ranking import Ranking
+from medtl.finetuning.finetune import FinetuneConfig, _chosen, _fit
+from medtl.finetuning.parts import Parts
+from medtl.inference.runtime import logits_of
+from medtl.pretraining.health.probe import knn_scores, patients_of, regression_scores
+from medtl.pretraining.methods import METHODS
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def draw_rows(data: Dataset, y: Floats, *, count: int, seed: int) -> Rows:
+    """Labeled rows of the train part, half positive, each of another patient."""
+    random, patients = np.random.default_rng(seed), patients_of(data.manifest)
+    rows = random.permutation(np.flatnonzero((data.manifest["split"].to_numpy() == "train") & np.isfinite(y)))
+    taken: list[int] = []
+    seen: set[int] = set()
+    for value in (1, 0):
+        of_kind = 0
+        for row in rows[y[rows] == value]:
+            if of_kind < count // 2 and patients[row] not in seen:
+                taken.append(int(row))
+                seen.add(int(patients[row]))
+                of_kind += 1
+    return np.array(taken, np.int64)
+
+
+def test_logits(classifier: Any, data: Dataset, rows: Rows, spec: Any) -> Floats:
+    stored = (data.pixels(rows[at : at + 64]) for at in range(0, len(rows), 64))
+    parts = [logits_of(classifier, spec, batch, flip_average=False) for batch in stored]
+    return torch.cat(parts)[:, 0].double().numpy()
+
+
+def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Everything that is measured of one start."""
+    table = data.labels(labels)
+    y = table.values[:, 0].astype(np.float64)
+    split = data.manifest["split"].to_numpy()
+    test, train = (np.flatnonzero((split == part) & np.isfinite(y)).astype(np.int64) for part in ("test", "train"))
+    torch.manual_seed(0)
+    start = start_from(origin, spec=data.spec)
+    x, x_test = (embed(start.encoder, data, rows, start.spec).double().numpy() for rows in (train, test))
+    found: dict[str, Any] = {
+        "knn": auroc(y[test], knn_scores(x, y[train].astype(np.int64), x_test)),
+        "probe": auroc(y[test], regression_scores(x, y[train].astype(np.int64), x_test)),
+        "logits": {},
+    }
+    for count in asked.counts:
+        for seed in range(asked.draws):
+            torch.manual_seed(seed)
+            fresh = start_from(origin, spec=data.spec)
+            parts = Parts(fit=draw_rows(data, y, count=count, seed=seed), calibrate=np.empty(0, np.int64))
+            plan = FinetuneConfig(encoder=origin, seed=seed)
+            plan = plan.model_copy(update=_chosen(plan, fresh, len(parts.fit)))
+            work = folder / "work"
+            work.mkdir(exist_ok=True)
+            classifier, _ = _fit(data, table, parts, fresh, plan, work, resume=False)
+            logits = test_logits(classifier, data, test, fresh.spec)
+            found["logits"].setdefault(str(count), []).append([round(float(each), 5) for each in logits])
+    return found
+
+
+def difference(y: Floats, ours: Floats, base: Floats, patients: Rows) -> tuple[float, float, float]:
+    """Mean over draws of the AUROC's gain over the base start with the same labels, and its interval."""
+    points = [auroc(y, a) - auroc(y, b) for a, b in zip(ours, base, strict=True)]
+    pairs = [(Ranking(y, a), Ranking(y, b)) for a, b in zip(ours, base, strict=True)]
+    resampled = [
+        np.mean([a.counts(weights).auroc() - b.counts(weights).auroc() for a, b in pairs], axis=0)
+        for weights in patient_weights(patients, resamples=RESAMPLES, seed=0)
+    ]
+    estimate = percentile_interval(float(np.mean(points)), np.concatenate(resampled))
+    return estimate.value, estimate.low, estimate.high
+
+
+def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse.Namespace) -> None:
+    y = data.labels(labels).values[:, 0].astype(np.float64)
+    test = np.flatnonzero((data.manifest["split"].to_numpy() == "test") & np.isfinite(y))
+    patients = patients_of(data.manifest)[test]
+    heads = "".join(f" fine-tuned on {count} | against random |" for count in asked.counts)
+    print(f"\n| start | kNN | linear probe |{heads}\n|---|---|---|" + "---|---|" * len(asked.counts))
+    for name, found in results.items():
+        line = f"| {name} | {found['knn']:.3f} | {found['probe']:.3f} |"
+        for count in asked.counts:
+            logits = np.array(found["logits"][str(count)])
+            areas = [auroc(y[test], each) for each in logits]
+            line += f" {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f} |"
+            if name == "random":
+                line += " |"
+                continue
+            gain, low, high = difference(y[test], logits, np.array(results["random"]["logits"][str(count)]), patients)
+            line += f" {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
+        print(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=1.5)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--chain", nargs="*", default=[], help="methods that also continue from ImageNet")
+    parser.add_argument("--counts", type=int, nargs="+", default=[20, 60])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    asked = parser.parse_args()
+    torch.set_num_threads(2)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    data = open_dataset(asked.dataset)
+    labels = asked.labels or data.folder / "labels.csv"
+    results: dict[str, Any] = {}
+    starts = ["random", "imagenet", *asked.methods, *(f"imagenet>{name}" for name in asked.chain)]
+    for name in starts:
+        kept = asked.out / f"{name}.json"
+        if not kept.is_file():
+            began, origin = time.monotonic(), name
+            if name not in ("random", "imagenet"):
+                chained, _, method = name.rpartition(">")
+                run = asked.out / f"run-{name}"
+                # The smallest network, or what the method or ImageNet brings: only the method differs.
+                network = METHODS[method].network or default_network(data.spec.dims)
+                side = default_px(network, size_px=data.spec.size_px, dims=data.spec.dims)
+                small = [] if chained else [f"network={network}", f"input_px={side}"]
+                medtl.pretrain(
+                    data.folder, out=run, method=method, from_=chained or "random", minutes=asked.minutes,
+                    resume=run.exists(), settings=[*small, "check_every=10000", "precision=32", *asked.settings],
+                )  # fmt: skip
+                origin = str(run)
+            kept.write_text(json.dumps(judge(data, labels, origin, asked, asked.out)))
+            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+        results[name] = json.loads(kept.read_text())
+    report(results, data, labels, asked)
+
+
+if __name__ == "__main__":
+    main()
