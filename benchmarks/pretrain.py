@@ -63,14 +63,15 @@ class Trainer:
     """Forward and backward alone, on one batch again and again."""
 
 
-def encoder_for(data: Dataset, side: int) -> tuple[Encoder, PreprocessSpec]:
+def encoder_for(data: Dataset, side: int, method: str = "simclr") -> tuple[Encoder, PreprocessSpec]:
     spec = data.spec.at(side)
     torch.manual_seed(0)
-    return build_encoder(default_network(spec.dims), input_px=side, dims=spec.dims, channels=spec.channels), spec
+    network = METHODS[method].network or default_network(spec.dims)
+    return build_encoder(network, input_px=side, dims=spec.dims, channels=spec.channels), spec
 
 
 def ours(data: Dataset, *, method: str, side: int, batch: int) -> Trainer:
-    encoder, spec = encoder_for(data, side)
+    encoder, spec = encoder_for(data, side, method)
     module, _ = build_weighted(method, {}, {}, encoder)
     rows = training_rows(data)
     sampler = Sampler(data.manifest, rows, copies=np.zeros((0, 2), np.int64), pairs="scan", batch_size=batch, seed=0)

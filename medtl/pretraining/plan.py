@@ -28,7 +28,7 @@ PASSES = 200
 """How often a run should see each scan, if there are few of them, ..."""
 FEWEST, MOST = 40_000, 1_500_000
 """... but no fewer and no more scans than this in all."""
-TRIED = 16
+TRIED = 32
 """Scans in a step that is timed."""
 TIMED = 3
 """Steps that are timed, after a first one, which is slow."""

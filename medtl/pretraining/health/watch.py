@@ -229,7 +229,7 @@ class Watch:
         before = self._drawing
         with _Timed(self, "_drawing"):
             title = f"{self._encoder.name}, {self._training.method}"
-            lines, steps = read_lines(self._metrics), self._training.steps
+            lines, steps = read_lines(self._metrics), max(self._done, self._training.steps)
             path = self._folder / "health.png"
             draw_health(path, lines, self._scene, self._now, title=title, steps=steps, thorough=last)
         self._last_drawing = self._drawing - before
