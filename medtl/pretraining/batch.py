@@ -45,22 +45,25 @@ def view_batches(
     n_crops: int,
     seed: int,
     part: slice | None = None,
+    side_at: Callable[[], int] | None = None,
 ) -> Callable[[int, torch.device], tuple[Views]]:
     """From a step's number to its batch.
 
     Args:
         part: the scans of the batch that this process holds; None is all.
+        side_at: the side of scans in pixels as it is now, where it grows; None is the spec's.
     """
 
     def batch_at(step: int, device: torch.device) -> tuple[Views]:
         chosen = sampler.at(step)
         draws = Draws("views", seed, step, total=len(chosen), part=part, device=device)
         mine = chosen.part(part)
+        seen = spec if side_at is None else spec.at(side_at())
         # Each row's views show its scan and its partners in turn; where they are one scan it is read once.
         sources: dict[bytes, tuple[Tensor, Tensor | None]] = {}
         for rows in mine.scans.T:
             if (key := rows.tobytes()) not in sources:
-                sources[key] = spec.with_detail(torch.from_numpy(data.pixels(rows)).to(device))
+                sources[key] = seen.with_detail(torch.from_numpy(data.pixels(rows)).to(device))
         shown = [sources[mine.scans[:, view % mine.scans.shape[1]].tobytes()] for view in range(n_views)]
         whole = [
             random_views(images, config, draws.named(f"whole {i}"), detail=detail)

@@ -24,6 +24,9 @@ class PretrainConfig(StrictModel):
     """A name of the encoder table; None takes what `from` brings, else the method's, else what suits the minutes."""
     input_px: int | None = None
     """Side of the network's input in pixels; None takes what suits the minutes, the encoder's default with `steps`."""
+    grow_from: float = Field(default=1.0, ge=0.25, le=1.0)
+    """The side of the first scans as a share of `input_px`; it grows to the full side over the first 60 % of the work.
+    Small scans cost less. 1 does not grow."""
     minutes: float = Field(default=10.0, gt=0)
     """How long to train, everything included; network, resolution and batch that are not given are chosen for it."""
     steps: int | None = Field(default=None, ge=1)

@@ -32,6 +32,8 @@ class Method:
     """When to choose it, in a few words."""
     network: str | None = None
     """The encoder that is taken when nobody chooses; None is the small default."""
+    grows: bool = True
+    """Whether it can learn from scans whose side grows over the run; parts made for one side cannot."""
     several_differ: str | None = None
     """Why several processes do not learn from a batch what one does; None where they do, which a test then holds it
     to."""
@@ -102,6 +104,7 @@ METHODS: Mapping[str, Method] = {
     "spark": Method(
         title="SparK",
         paper="Tian 2023, arXiv 2301.03580",
+        grows=False,
         where="spark:SparK",
         family="masking",
         cost=1.0,
@@ -110,6 +113,7 @@ METHODS: Mapping[str, Method] = {
     "mae": Method(
         title="MAE",
         paper="He 2022, arXiv 2111.06377",
+        grows=False,
         where="mae:MAE",
         family="masking",
         cost=1.3,
@@ -119,6 +123,7 @@ METHODS: Mapping[str, Method] = {
     "genesis": Method(
         title="Models Genesis",
         paper="Zhou 2021, arXiv 2004.07882",
+        grows=False,
         where="genesis:Genesis",
         family="restoration",
         cost=0.8,
@@ -127,6 +132,7 @@ METHODS: Mapping[str, Method] = {
     "voco": Method(
         title="VoCo",
         paper="Wu 2024, arXiv 2402.17300",
+        grows=False,
         where="voco:VoCo",
         family="position",
         when="volumes of one body region; images only where all show one part in one pose",

@@ -17,6 +17,7 @@ from medtl.encoders.table import Encoder
 from medtl.errors import RunError
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
+from medtl.pretraining.growth import check_growth, side_at
 from medtl.pretraining.health.inputs import check_scans
 from medtl.pretraining.health.plan import plan_checks
 from medtl.pretraining.health.probe import labeled_set
@@ -118,24 +119,28 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     sampler = Sampler(
         data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
     )
+    check_growth(plan.method, plan.grow_from)
+    input_px = start.spec.input_px or encoder.input_px
+    seconds = FOR_STEPS * 60 * plan.minutes
+    pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=seconds)
     batch_at = view_batches(
         data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed,
         part=together.part_of(part_size),
+        side_at=lambda: side_at(pace.share, side_px=input_px, grow_from=plan.grow_from),
     )  # fmt: skip
-    seconds = FOR_STEPS * 60 * plan.minutes
     precision = choose_precision(plan.precision, module, batch_at, steps=plan.steps, seconds=seconds)
     expected = plan.steps or steps_in(seconds / plan.accumulate, module, batch_at, precision)
     checks = plan_checks(
         n_scans=len(rows), n_labeled=len(labeled.rows) if labeled else 0, steps=expected,
         images_per_step=batch_size * module.n_views, every=plan.check_every,
     )  # fmt: skip
-    chosen = {"network": encoder.name, "input_px": start.spec.input_px, "check_every": checks.every}
+    chosen = {"network": encoder.name, "input_px": input_px, "check_every": checks.every}
     plan = plan.model_copy(update=chosen | {"precision": precision} | resolved)
     together.from_first(lambda: save_config(folder, plan))
     say(_views_in_words(plan.views, why_views))
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
-        f"{start.spec.input_px} px, {batch_size} a step, "
+        f"{input_px} px, {batch_size} a step, "
         + (f"{plan.steps:,} steps" if plan.steps else f"for {clock(60 * plan.minutes)}")
     )
     training = Training(
@@ -147,8 +152,8 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         if together.rank() == 0
         else None
     )
-    spent = time.monotonic() - began
-    pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=max(1.0, seconds - spent))
+    if pace.seconds is not None:
+        pace.seconds = max(1.0, seconds - (time.monotonic() - began))
     train(
         title="pretraining",
         module=module,
