@@ -20,6 +20,8 @@ PAYS = 1.2
 ROUNDS = 4
 LOSS_AGREES = 0.02
 """The two losses of one batch may differ by this share."""
+WORTH_S = 60.0
+"""Runs that are shorter compute in float32: little is to be gained, and the same run should give the same weights."""
 PROBE_S = 2.0
 PROBE_SHARE = 0.01
 """Measuring takes no longer than PROBE_S seconds or this share of the run, whichever is more."""
@@ -86,7 +88,10 @@ def choose_precision(
         return from_first(lambda: (took, value))
 
     first, plain_loss = step("32")  # the first of each warms up
-    allowed = max(PROBE_S, PROBE_SHARE * (steps * first if steps else seconds))
+    lasts = steps * first if steps else seconds
+    if lasts < WORTH_S:
+        return "32"
+    allowed = max(PROBE_S, PROBE_SHARE * lasts)
     if 2 * (1 + ROUNDS) * first > allowed:
         say("precision: 32; measuring bf16 would take too long, ask for it with --set precision=bf16")
         return "32"
