@@ -26,7 +26,7 @@ from medtl.encoders.table import default_network, default_px
 from medtl.evaluation.intervals import RESAMPLES, patient_weights, percentile_interval
 from medtl.evaluation.metrics import auroc
 from medtl.evaluation.ranking import Ranking
-from medtl.finetuning.finetune import FinetuneConfig, _chosen, _fit
+from medtl.finetuning.finetune import FinetuneConfig, filled_in, fit
 from medtl.finetuning.parts import Parts
 from medtl.inference.runtime import logits_of
 from medtl.pretraining.health.probe import knn_scores, patients_of, regression_scores
@@ -78,10 +78,10 @@ def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, f
             fresh = start_from(origin, spec=data.spec)
             parts = Parts(fit=draw_rows(data, y, count=count, seed=seed), calibrate=np.empty(0, np.int64))
             plan = FinetuneConfig(encoder=origin, seed=seed)
-            plan = plan.model_copy(update=_chosen(plan, fresh, len(parts.fit)))
+            plan = plan.model_copy(update=filled_in(plan, fresh, len(parts.fit)))
             work = folder / "work"
             work.mkdir(exist_ok=True)
-            classifier, _ = _fit(data, table, parts, fresh, plan, work, resume=False)
+            classifier, _ = fit(data, table, parts, fresh, plan, work, resume=False)
             logits = test_logits(classifier, data, test, fresh.spec)
             found["logits"].setdefault(str(count), []).append([round(float(each), 5) for each in logits])
     return found
@@ -150,7 +150,8 @@ def main() -> None:
                 small = [] if chained else [f"network={network}", f"input_px={side}"]
                 medtl.pretrain(
                     data.folder, out=run, method=method, from_=chained or "random", minutes=asked.minutes,
-                    resume=run.exists(), settings=[*small, "check_every=10000", "precision=32", *asked.settings],
+                    resume=(run / "config.yaml").is_file(),
+                    settings=[*small, "check_every=10000", "precision=32", *asked.settings],
                 )  # fmt: skip
                 origin = str(run)
             kept.write_text(json.dumps(judge(data, labels, origin, asked, asked.out)))

@@ -113,9 +113,9 @@ def finetune(
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
     start = start_from(plan.encoder, spec=data.spec, network=plan.network, input_px=plan.input_px)
-    plan = plan.model_copy(update=_chosen(plan, start, len(parts.fit)))
+    plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
     save_config(work, plan)
-    classifier, said = _fit(data, table, parts, start, plan, work, resume=resume)
+    classifier, said = fit(data, table, parts, start, plan, work, resume=resume)
     say("calibrating")
     chosen = calibrate(classifier, data, table, parts.calibrate, start.spec, flip_average=plan.flip_average)
     bundle = Bundle(
@@ -150,7 +150,7 @@ def finetune(
     return folder
 
 
-def _chosen(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]:
+def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]:
     """What is left open in the config, chosen by the start and the number of labels."""
     batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
     if start.pretrained:
@@ -166,7 +166,7 @@ def _chosen(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]
     }
 
 
-def _fit(
+def fit(
     data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
 ) -> tuple[Classifier, dict[str, Any]]:
     """Train, and say in a few words what was done."""

@@ -60,6 +60,8 @@ class PretrainConfig(StrictModel):
     come late."""
     check_every: int | None = Field(default=None, ge=10, multiple_of=10)
     """Steps between checks of health; None makes 4 to 20 checks, about 2 % of the work."""
+    check_scans: int | None = Field(default=None, ge=8)
+    """Scans that a check of health looks at; None takes up to 512, fewer in short runs."""
     seed: int = 0
     """Same seed, same data, same machine, same precision: same weights."""
 

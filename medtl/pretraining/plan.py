@@ -20,7 +20,7 @@ from medtl.pretraining.sampling import Sampler
 from medtl.progress import clock, say
 from medtl.training.batches import Rows
 from medtl.training.precision import Precision, computing
-from medtl.training.together import connect, from_first, processes
+from medtl.training.together import check_shares, connect, from_first, processes
 
 DEFAULT_BATCH = {2: 128, 3: 32}
 """Scans a step, of images and of volumes."""
@@ -71,9 +71,9 @@ def candidates(
     if network is not None:
         offered = [(network, side) for _, side in offered]
     if input_px is not None:
-        offered = [(name, input_px) for name, _ in offered]
-    fitting = [(name, min(side, max(size_px, find(name).smallest_px))) for name, side in offered]
-    return list(dict.fromkeys((name, max(side, find(name).smallest_px)) for name, side in fitting))
+        return list(dict.fromkeys((name, input_px) for name, _ in offered))
+    fitting = [(name, max(min(side, size_px), find(name).smallest_px)) for name, side in offered]
+    return list(dict.fromkeys(fitting))
 
 
 def choose(sizes: Sequence[Size], *, scans: int, seconds: float) -> Size:
@@ -96,14 +96,8 @@ def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfi
     Args:
         scans: that there are to learn from.
     """
-    asked = plan.batch_size or DEFAULT_BATCH[data.spec.dims]
-    batch_size = min(asked, scans)
-    if batch_size != plan.batch_size:
-        batch_size -= batch_size % (processes() * plan.accumulate)
-    if batch_size < asked:
-        say(f"{scans:,} scans to learn from: {batch_size} a step instead of {asked}")
-    network = plan.network or (network_for(plan.method) if plan.from_ == "random" else None)
-    plan = plan.model_copy(update={"batch_size": batch_size, "network": network})
+    plan = plan.model_copy(update={"batch_size": plan.batch_size or DEFAULT_BATCH[data.spec.dims],
+                                   "network": wanted_network(plan)})  # fmt: skip
     starts_from_file = plan.from_ not in ("random", "imagenet")
     if plan.steps or starts_from_file or (plan.network and plan.input_px):
         return plan
@@ -115,13 +109,35 @@ def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfi
     size = choose(sizes, scans=scans, seconds=seconds)
     passes = size.scans_per_s * seconds / scans
     say(
-        f"plan for {clock(seconds)}: {size.network} at {size.input_px} px, {plan.batch_size} scans a step, "
+        f"plan for {clock(seconds)}: {size.network} at {size.input_px} px, "
         f"{size.scans_per_s:.0f} scans a second: each of {scans:,} scans about {passes:,.0f} times"
         + ("" if len(sizes) == 1 else f" (measured: {'; '.join(map(_words, sizes))})")
     )
     if size.scans_per_s * seconds < min(max(PASSES * scans, FEWEST), MOST) / 4:
         say("this is little time for so many scans; more minutes will give a better encoder")
     return plan.model_copy(update={"network": size.network, "input_px": size.input_px})
+
+
+def wanted_network(plan: PretrainConfig) -> str | None:
+    """The network that the user or the method asks for; None leaves it to the start or to the time."""
+    return plan.network or (network_for(plan.method) if plan.from_ == "random" else None)
+
+
+def batch_size_of(plan: PretrainConfig, *, scans: int) -> int:
+    """Scans a step: what is asked for, or fewer where there are no more; then a multiple of the parts.
+
+    Raises:
+        ConfigError: what is asked for cannot be divided among processes and parts.
+    """
+    asked = plan.batch_size
+    assert asked is not None, "planned"
+    if asked <= scans:
+        check_shares(asked, accumulate=plan.accumulate)
+        return asked
+    batch_size = scans - scans % (processes() * plan.accumulate)
+    say(f"{scans:,} scans to learn from: {batch_size} a step instead of {asked}")
+    check_shares(batch_size, accumulate=plan.accumulate)
+    return batch_size
 
 
 def _words(size: Size) -> str:
@@ -150,10 +166,17 @@ def measured(
 
 def _seconds(step: Callable[[], None], *, times: int) -> float:
     """What a step takes on average, by the first process's clock: all must decide alike."""
+    _wait_for_gpu()
     began = time.monotonic()
     for _ in range(times):
         step()
+    _wait_for_gpu()
     return from_first(lambda: (time.monotonic() - began) / times)
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def steps_in(

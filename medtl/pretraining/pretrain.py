@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.store import save_encoder, start_from
-from medtl.encoders.table import Encoder
+from medtl.encoders.table import Encoder, find
 from medtl.errors import RunError
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
-from medtl.pretraining.growth import check_growth, side_at
+from medtl.pretraining.growth import check_growth, side_at, steps_gained
 from medtl.pretraining.health.inputs import check_scans
 from medtl.pretraining.health.plan import plan_checks
 from medtl.pretraining.health.probe import labeled_set
 from medtl.pretraining.health.watch import Training, Watch
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
-from medtl.pretraining.plan import planned, steps_in
+from medtl.pretraining.plan import batch_size_of, planned, steps_in, wanted_network
 from medtl.pretraining.presets import preset_for, settled
 from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.show import show_views as draw_views
@@ -112,9 +113,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
     encoder = start.encoder
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
-    batch_size = plan.batch_size
-    assert batch_size is not None, "planned"
-    together.check_shares(batch_size, accumulate=plan.accumulate)
+    batch_size = batch_size_of(plan, scans=len(rows))
     part_size = batch_size // plan.accumulate
     sampler = Sampler(
         data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
@@ -123,18 +122,23 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     input_px = start.spec.input_px or encoder.input_px
     seconds = FOR_STEPS * 60 * plan.minutes
     pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=seconds)
-    batch_at = view_batches(
-        data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops, seed=plan.seed,
-        part=together.part_of(part_size),
-        side_at=lambda: side_at(pace.share, side_px=input_px, grow_from=plan.grow_from),
+    least_px = find(encoder.name).smallest_px
+    views_at = partial(
+        view_batches, data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops,
+        seed=plan.seed, part=together.part_of(part_size),
     )  # fmt: skip
-    precision = choose_precision(plan.precision, module, batch_at, steps=plan.steps, seconds=seconds)
-    expected = plan.steps or steps_in(seconds / plan.accumulate, module, batch_at, precision)
+    batch_at = views_at(
+        side_at=lambda: side_at(pace.share, side_px=input_px, grow_from=plan.grow_from, least_px=least_px)
+    )
+    full = views_at()
+    precision = choose_precision(plan.precision, module, full, steps=plan.steps, seconds=seconds)
+    gained = steps_gained(plan.grow_from, dims=data.spec.dims)
+    expected = plan.steps or round(steps_in(seconds / plan.accumulate, module, full, precision) * gained)
     checks = plan_checks(
         n_scans=len(rows), n_labeled=len(labeled.rows) if labeled else 0, steps=expected,
-        images_per_step=batch_size * module.n_views, every=plan.check_every,
+        images_per_step=batch_size * module.n_views, every=plan.check_every, look_at=plan.check_scans,
     )  # fmt: skip
-    chosen = {"network": encoder.name, "input_px": input_px, "check_every": checks.every}
+    chosen = {"network": encoder.name, "input_px": input_px, "check_every": checks.every, "check_scans": checks.scans}
     plan = plan.model_copy(update=chosen | {"precision": precision} | resolved)
     together.from_first(lambda: save_config(folder, plan))
     say(_views_in_words(plan.views, why_views))
@@ -145,7 +149,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     )
     training = Training(
         method=plan.method, steps=expected, lr=plan.lr, batch_size=batch_size, views=plan.views, seed=plan.seed,
-        patience=plan.patience,
+        patience=plan.patience, history=start.history, scans=len(rows),
     )  # fmt: skip
     watch = (
         Watch(encoder, data, rows, start.spec, plan=checks, training=training, folder=folder, labeled=labeled)
@@ -153,7 +157,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         else None
     )
     if pace.seconds is not None:
-        pace.seconds = max(1.0, seconds - (time.monotonic() - began))
+        pace.seconds = together.from_first(lambda: max(1.0, seconds - (time.monotonic() - began)))
     train(
         title="pretraining",
         module=module,
@@ -168,10 +172,10 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         accumulate=plan.accumulate,
         precision=precision,
         after_step=_after_step(module, watch),
-        enough=lambda done: together.from_first(lambda: watch is not None and watch.enough(done)),
+        enough=lambda done, share: together.from_first(lambda: watch is not None and watch.enough(done, share)),
     )
     stopped = together.from_first(lambda: watch.finish() if watch else {})
-    learned = f"{plan.method} on {len(rows):,} scans, {stopped['best_step']:,} steps of {batch_size}"
+    learned = training.learned(stopped["best_step"])
     about = {
         "method": plan.method,
         "history": [*start.history, learned],
@@ -193,7 +197,7 @@ def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | 
     """Draw the views that a run with this plan would learn from."""
     path, rows = views_path(dataset, out), training_rows(data)
     torch.manual_seed(plan.seed)
-    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
+    start = start_from(plan.from_, spec=data.spec, network=wanted_network(plan), input_px=plan.input_px)
     n_crops = build_weighted(plan.method, plan.objective, plan.weights, start.encoder)[0].n_crops
     draw_views(data, rows, start.spec, plan.views, n_crops=n_crops, seed=plan.seed, path=path)
     say(_views_in_words(plan.views, preset_for(data.manifest["modality"])[1]))

@@ -53,8 +53,10 @@ class Sampler:
         kept = np.unique(originals[rows], return_index=True)[1]
         self.rows = rows[np.sort(kept)]
         patient = pd.factorize(manifest["patient_id"])[0].astype(np.int64)
-        self._group = _merged(patient, originals)
         column = {"scan": None, "study": "study_id", "patient": "patient_id"}[pairs]
+        # Whatever may be a pair is no negative: a study may have scans whose patient is unknown.
+        mates = [patient, pd.factorize(manifest[column])[0].astype(np.int64)] if column else [patient]
+        self._group = _merged(mates, originals)
         self._partners: dict[int, Rows] = {}
         if column:
             for _, members in manifest.iloc[self.rows].groupby(column).indices.items():
@@ -82,15 +84,19 @@ def _originals(count: int, copies: Rows) -> Rows:
     return found
 
 
-def _merged(patient: Rows, originals: Rows) -> npt.NDArray[np.int64]:
-    """(N,) numbers that are equal for scans of one patient and for copies of one picture."""
+def _merged(mates: list[Rows], originals: Rows) -> npt.NDArray[np.int64]:
+    """(N,) numbers that are equal for scans that belong together by any of `mates` (N,), where -1 is nobody, and for
+    copies of one picture."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(patient)
-    known = np.flatnonzero(patient >= 0)
-    nodes = count + int(patient.max(initial=-1)) + 1  # a node for each scan and for each patient
-    left = np.concatenate([np.arange(count), known])
-    right = np.concatenate([originals, count + patient[known]])
-    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(nodes, nodes))
+    nodes = count = len(originals)  # a node for each scan, then one for each patient and study
+    left, right = [np.arange(count)], [originals]
+    for names in mates:
+        known = np.flatnonzero(names >= 0)
+        left.append(known)
+        right.append(nodes + names[known])
+        nodes += int(names.max(initial=-1)) + 1
+    ends = (np.concatenate(left), np.concatenate(right))
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(nodes, nodes))
     return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)

@@ -50,7 +50,7 @@ def train(
     precision: Precision = "32",
     averaged: AveragedModel | None = None,
     after_step: Callable[[int, float], dict[str, float]] | None = None,
-    enough: Callable[[int], bool] | None = None,
+    enough: Callable[[int, float], bool] | None = None,
 ) -> None:
     """Train `module` until `pace` is finished, leaving `metrics.jsonl` and `checkpoint/` in `folder`.
 
@@ -68,8 +68,8 @@ def train(
         precision: what encoders compute in.
         averaged: running average of the module's weights, updated after every step.
         after_step: called with the number of steps and the share of the work that are done; may return figures to log.
-        enough: called with the number of steps done once they are logged, also before the first step and after the
-            last; True ends the training, and what it raises stops it without another checkpoint.
+        enough: called with the number of steps and the share that are done once they are logged, also before the first
+            step and after the last; True ends the training, and what it raises stops it without another checkpoint.
 
     Raises:
         RunError: the loss or its gradient is not finite; the last checkpoint before it is kept.
@@ -80,7 +80,7 @@ def train(
     kept = {"module": module} | ({"averaged": averaged} if averaged is not None else {})
     top_rates = [group["lr"] for group in optimizer.param_groups]
     checkpoint = folder / "checkpoint"
-    if resume and checkpoint.is_dir():
+    if resume and _is_everywhere(checkpoint, fabric.device):
         pace.load(load_checkpoint(checkpoint, modules=kept, optimizer=optimizer, identity=identity))
         say(f"{title}: going on after step {pace.done:,} of {pace.expected:,}")
     first = pace.done
@@ -101,7 +101,7 @@ def train(
         synchronised(module),
         computing(module, precision),
     ):
-        while not pace.finished and not (enough is not None and enough(pace.done)):
+        while not pace.finished and not (enough is not None and enough(pace.done, pace.share)):
             step = pace.done
             factor = rate_at(pace.share)
             for group, top in zip(optimizer.param_groups, top_rates, strict=True):
@@ -134,7 +134,7 @@ def train(
                 save()
                 saved_at = time.monotonic()
         if enough is not None and pace.finished:
-            enough(pace.done)
+            enough(pace.done, pace.share)
     save()
 
 
@@ -158,6 +158,18 @@ def _gradients(
         value += loss.item() / accumulate
         said.append(figures)
     return mean_of(value, fabric.device), {key: sum(each[key] for each in said) / len(said) for key in said[0]}
+
+
+def _is_everywhere(checkpoint: Path, device: torch.device) -> bool:
+    """Whether there is a checkpoint to go on from.
+
+    Raises:
+        RunError: some processes see it and others do not.
+    """
+    there = checkpoint.is_dir()
+    if all(any_of(there, not there, device=device)):
+        raise RunError(f"{checkpoint}: is not on every machine; --out must be on a disk that all of them share")
+    return there
 
 
 def _check_finite(folder: Path, step: int, **numbers: float) -> None:

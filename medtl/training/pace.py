@@ -50,10 +50,14 @@ class Pace:
             self.spent += passed
             self.share = min(1.0, self.done / self.steps)
             return
+        self.spent, self.share = from_first(lambda: self._after(passed))
+
+    def _after(self, passed: float) -> tuple[float, float]:
+        """What is spent and done; another step is begun only where most of it fits."""
         assert self.seconds is not None
-        self.spent = from_first(lambda: self.spent + passed)
-        another = self.spent / self.done
-        self.share = 1.0 if self.spent + another / 2 >= self.seconds else self.spent / self.seconds
+        spent = self.spent + passed
+        another = spent / self.done
+        return spent, 1.0 if spent + another / 2 >= self.seconds else spent / self.seconds
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

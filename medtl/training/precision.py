@@ -69,6 +69,8 @@ def choose_precision(
     """
     if asked != "auto":
         return asked
+    if steps is None and seconds < WORTH_S:
+        return "32"
     device = connect().device
     trial = copy.deepcopy(module).to(device)
 

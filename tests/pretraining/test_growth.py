@@ -11,7 +11,7 @@ import medtl
 from medtl.data.dataset import Dataset
 from medtl.errors import ConfigError
 from medtl.pretraining import batch
-from medtl.pretraining.growth import GROWN, side_at
+from medtl.pretraining.growth import GROWN, side_at, steps_gained
 
 
 @given(side=st.integers(16, 300), grow_from=st.floats(0.25, 1.0), shares=st.lists(st.floats(0, 1), min_size=2))
@@ -42,3 +42,18 @@ def test_methods_whose_parts_have_a_size_do_not_grow(dataset: Dataset, tmp_path:
     for method in ("mae", "spark", "simclr+genesis"):
         with pytest.raises(ConfigError, match=r"grow_from: (mae|spark|genesis) learns at one side; leave it out"):
             medtl.pretrain(dataset.folder, method=method, out=tmp_path / method, settings=["grow_from=0.5", "steps=1"])
+
+
+def test_a_network_gets_no_less_than_it_takes() -> None:
+    assert side_at(0.0, side_px=96, grow_from=0.25, least_px=64) == 64
+    assert side_at(0.0, side_px=64, grow_from=0.25, least_px=64) == 64
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_steps_gained_are_those_of_a_run_by_the_clock(dims: int) -> None:
+    assert steps_gained(1.0, dims=dims) == 1
+    spent, steps = 0.0, 0
+    while spent < 1000:
+        spent += min(1.0, 0.5 + 0.5 * (spent / 1000) / GROWN) ** dims
+        steps += 1
+    assert steps_gained(0.5, dims=dims) == pytest.approx(steps / 1000, rel=0.01)  # 200 slices

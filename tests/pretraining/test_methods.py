@@ -17,6 +17,7 @@ from medtl.encoders.table import Encoder, _resnet, build_encoder
 from medtl.pretraining.batch import Views
 from medtl.pretraining.draws import Draws
 from medtl.pretraining.methods import METHODS
+from medtl.training.precision import computing
 
 SIDE = 32
 CASES = [(name, dims) for name, method in METHODS.items() for dims in method.dims]
@@ -73,6 +74,15 @@ def test_gives_a_finite_loss_with_a_gradient_for_the_whole_encoder_and_moves_not
     for key, value in objective.encoder.state_dict().items():
         if "running" not in key and "num_batches" not in key:
             assert torch.equal(value, before[key]), f"{key} moves by the optimizer only"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learns_with_an_encoder_that_computes_in_half(name: str) -> None:
+    objective = build(name)
+    with computing(objective, "bf16"):
+        loss, _ = objective(batch(objective))
+    loss.backward()
+    assert loss.dtype == torch.float32 and math.isfinite(loss.item())
 
 
 @pytest.mark.parametrize("name", METHODS)

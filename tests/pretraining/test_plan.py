@@ -43,6 +43,26 @@ def test_what_the_user_said_is_kept() -> None:
     assert candidates("imagenet", dims=2, size_px=28, network=None, input_px=None) == [("efficientnet-lite0", 64)]
 
 
+def test_a_side_that_is_asked_for_is_kept_above_that_of_the_scans() -> None:
+    assert {side for _, side in candidates("random", dims=2, size_px=28, network=None, input_px=64)} == {64}
+
+
+def test_the_command_that_started_a_run_resumes_it_where_scans_are_fewer_than_a_batch(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["steps=2", "batch_size=500", "input_px=16", "network=resnet10-half"]
+    run = medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=settings)
+    (run / "encoder.json").unlink()
+    assert "96 scans to learn from: 96 a step instead of 500" in capsys.readouterr().err
+    medtl.pretrain(dataset.folder, out=run, settings=settings, resume=True)
+    assert json.loads((run / "encoder.json").read_text())["history"] == ["simclr on 96 scans, 2 steps of 96"]
+
+
+def test_views_can_be_shown_of_a_method_with_its_own_network(dataset: Dataset, tmp_path: Path) -> None:
+    picture = medtl.pretrain(dataset.folder, method="mae", out=tmp_path / "run", show_views=True)
+    assert picture.stat().st_size > 10_000 and not (tmp_path / "run").exists()
+
+
 def test_a_run_keeps_to_its_time(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     medtl.pretrain(dataset.folder, out=tmp_path / "warm", settings=["steps=1"])  # imports take seconds
     began = time.monotonic()

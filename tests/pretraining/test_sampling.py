@@ -58,3 +58,16 @@ def test_a_process_holds_its_part() -> None:
     halves = [whole.part(slice(0, 3)), whole.part(slice(3, 6))]
     assert np.array_equal(np.concatenate([half.scans for half in halves]), whole.scans)
     assert np.array_equal(np.concatenate([half.group for half in halves]), whole.group)
+
+
+def test_what_may_be_a_pair_by_study_is_no_negative() -> None:
+    """Studies whose patients nobody knows."""
+    table = pd.DataFrame({
+        "patient_id": pd.array(["a", "b", "c", "d"], dtype="string"),
+        "study_id": pd.array(["s", "s", "t", None], dtype="string"),
+    })  # fmt: skip
+    groups = Sampler(table, np.arange(4), copies=NONE, pairs="study", batch_size=4, seed=0).at(0)
+    group = dict(zip(groups.scans[:, 0].tolist(), groups.group.tolist(), strict=True))
+    assert group[0] == group[1] and len({group[0], group[2], group[3]}) == 3
+    apart = Sampler(table, np.arange(4), copies=NONE, pairs="scan", batch_size=4, seed=0).at(0)
+    assert len(set(apart.group.tolist())) == 4

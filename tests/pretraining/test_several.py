@@ -108,13 +108,18 @@ def test_the_command_leaves_one_run(several: Path) -> None:
     assert (config["steps"], config["batch_size"], config["precision"]) == (4, 10, "32")
     assert (several / "whole/health.png").is_file() and (several / "whole/encoder.json").is_file()
     said = (several / "stderr").read_text()
-    assert said.count("pretraining resnet18-half from random") == 1 and said.count("done in") == 1
+    assert said.count("pretraining resnet18-half from random") == 1 and said.count("done in") == 2  # and the timed one
     for process in range(2):
         assert (several / f"uneven{process}.txt").read_text() == (
             "batch_size 11 cannot be divided equally among processes (2) and parts (accumulate: 1); take 10 or 12, or "
             "another number of processes"
         )
     assert not (several / "uneven/config.yaml").exists()
+
+
+def test_a_run_by_the_clock_ends_for_all_at_the_same_step(several: Path) -> None:
+    assert [(several / f"timed{process}.txt").read_text() for process in range(2)] == ["done", "done"]
+    assert (several / "timed/encoder.json").is_file()
 
 
 def test_an_error_in_one_process_is_said_once_and_ends_all(several: Path) -> None:

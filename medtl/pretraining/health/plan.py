@@ -31,14 +31,16 @@ class CheckPlan:
         return done % self.every == 0 or share >= 1
 
 
-def plan_checks(*, n_scans: int, n_labeled: int, steps: int, images_per_step: int, every: int | None) -> CheckPlan:
+def plan_checks(
+    *, n_scans: int, n_labeled: int, steps: int, images_per_step: int, every: int | None, look_at: int | None = None
+) -> CheckPlan:
     """Twenty checks of 512 scans where a run is long enough; of a shorter one fewer scans, then fewer checks.
 
     Args:
         n_scans: in the dataset.
         n_labeled: that a probe looks at besides.
         images_per_step: views of a batch.
-        every: what the user asked for; None chooses.
+        every, look_at: steps and scans that were asked for, or chosen when the run began; None chooses.
     """
     budget = SHARE * steps * images_per_step * BACKWARD  # passes forward for all checks together
     most = min(n_scans, MOST_SCANS)
@@ -46,8 +48,8 @@ def plan_checks(*, n_scans: int, n_labeled: int, steps: int, images_per_step: in
     def affordable(scans: int) -> int:
         return int(budget / (3 * scans + n_labeled))  # views are drawn besides, which costs as much again
 
-    scans = most
-    while scans > min(most, FEWEST_SCANS) and affordable(scans) < MOST_CHECKS // 2:
+    scans = min(look_at or most, most)
+    while look_at is None and scans > min(most, FEWEST_SCANS) and affordable(scans) < MOST_CHECKS // 2:
         scans = max(scans // 2, min(most, FEWEST_SCANS))
     checks = min(MOST_CHECKS, max(FEWEST_CHECKS, affordable(scans)))
     return CheckPlan(scans=scans, every=every or -(-steps // (10 * checks)) * 10)

@@ -46,6 +46,13 @@ class Training:
     views: ViewsConfig
     seed: int
     patience: int | None
+    history: tuple[str, ...]
+    """What the start has learned from."""
+    scans: int
+
+    def learned(self, step: int) -> str:
+        """What an encoder of this step has learned from, in words."""
+        return f"{self.method} on {self.scans:,} scans, {step:,} steps of {self.batch_size}"
 
 
 class Watch:
@@ -103,13 +110,13 @@ class Watch:
         self._fresh = True
         return figures
 
-    def enough(self, done: int) -> bool:
+    def enough(self, done: int, share: float) -> bool:
         """Judge a check once it is logged: True where it is time to stop.
 
         Raises:
             RunError: the network has collapsed.
         """
-        self._done = done
+        self._done, self._share = done, share
         if not self._fresh:
             return self._over
         self._fresh = False
@@ -118,11 +125,12 @@ class Watch:
                 with self._metrics.open("a", encoding="utf-8") as log:
                     log.write(json.dumps({"step": 0} | self._at_start) + "\n")
             checks = checks_of(read_lines(self._metrics))
+            self._forget_what_a_kill_cut_off(checks)
             if collapsed(checks, steps=self._training.steps):
                 self._draw(last=True)
                 raise RunError(self._alarm(checks))
             if self._is_best(checks) and checks[-1]["step"] == done:
-                about = {"history": [], "step": done}
+                about = {"history": [*self._training.history, self._training.learned(done)], "step": done}
                 save_encoder(self._best, self._encoder, spec=self._spec, about=about)
             self._over = stalled(checks, patience=self._training.patience)
         self._draw(last=False)
@@ -205,6 +213,11 @@ class Watch:
         if self._labeled:
             return improvements(checks)[-1] == int(checks[-1]["step"])
         return not flat(checks[-1], checks[0])
+
+    def _forget_what_a_kill_cut_off(self, checks: list[Any]) -> None:
+        """Best weights of a step behind the checkpoint that a run goes on from are of a run that is no more."""
+        if (best := self._best_step()) is not None and best > checks[-1]["step"]:
+            self.tidy()
 
     def _best_step(self) -> int | None:
         if not (self._best / "encoder.json").is_file():

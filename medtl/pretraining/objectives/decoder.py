@@ -23,7 +23,7 @@ class Scales:
         maps: dict[str, Tensor] = {}
 
         def keep(stage: str, output: Tensor) -> None:
-            maps[stage] = output
+            maps[stage] = output.float()  # the encoder may compute in bf16, the decoder does not
 
         hooks = [
             encoder.net.get_submodule(stage).register_forward_hook(

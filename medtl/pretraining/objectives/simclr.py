@@ -61,7 +61,7 @@ class SimCLR(nn.Module):
 
     def forward(self, views: Views) -> tuple[Tensor, dict[str, float]]:
         """The loss, and how the projections agree."""
-        projected = self.projection(self.encoder(views.whole.transpose(0, 1).flatten(0, 1)))  # (2B, D)
+        projected = self.projection(self.encoder(views.whole[:, :2].transpose(0, 1).flatten(0, 1)))  # (2B, D)
         first, second = (gathered(half) for half in projected.chunk(2))
         loss = nt_xent(first, second, temperature=self.temperature, group=gathered(views.group))
         return loss, agreement(first, second)

@@ -98,6 +98,7 @@ def test_early_stop_is_the_same_after_a_kill(dataset: Dataset, tmp_path: Path, m
         if killed_at == 23:
             best, _, about = load_encoder(tmp_path / name / "best")
             assert about["step"] == 20
+            assert about["history"] == ["simclr on 96 scans, 20 steps of 8"]
             written = load_encoder(whole)[0].state_dict()
             assert all(torch.equal(weight, written[key]) for key, weight in best.state_dict().items())
         parts = run(name, resume=True)
