@@ -43,8 +43,8 @@ def told_by_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "computing", noted)
 
 
-def choose(module: Fake, *, asked: str = "auto", seconds: float = 600.0) -> str:
-    return choose_precision(asked, module, lambda step, device: (torch.zeros(1),), steps=None, seconds=seconds)
+def choose(module: Fake, *, asked: str = "auto", steps: int | None = None, seconds: float = 600.0) -> str:
+    return choose_precision(asked, module, lambda step, device: (torch.zeros(1),), steps=steps, seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,8 @@ def test_what_was_asked_for_is_not_measured() -> None:
 
 def test_a_short_run_is_not_worth_a_measurement_whose_noise_would_change_its_weights() -> None:
     module = Fake((0.03, 0.0), (1.0, 1.0))
-    assert choose(module, seconds=30) == "32" and module.calls == [1, 0]
+    assert choose(module, seconds=30) == "32" and module.calls == [0, 0]
+    assert choose(module, steps=100) == "32" and module.calls == [1, 0], "one step tells how long a hundred last"
 
 
 def test_emulated_bf16_costs_one_step_to_find_out() -> None:
