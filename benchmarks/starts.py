@@ -129,9 +129,10 @@ def main() -> None:
     parser.add_argument("--chain", nargs="*", default=[], help="methods that also continue from ImageNet")
     parser.add_argument("--counts", type=int, nargs="+", default=[20, 60])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     asked = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(asked.threads)
     asked.out.mkdir(parents=True, exist_ok=True)
     data = open_dataset(asked.dataset)
     labels = asked.labels or data.folder / "labels.csv"
