@@ -26,7 +26,8 @@ from medtl.encoders.table import default_network, default_px
 from medtl.evaluation.intervals import RESAMPLES, patient_weights, percentile_interval
 from medtl.evaluation.metrics import auroc
 from medtl.evaluation.ranking import Ranking
-from medtl.finetuning.finetune import FinetuneConfig, filled_in, fit
+from medtl.finetuning.config import FinetuneConfig, filled_in
+from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
 from medtl.inference.runtime import logits_of
 from medtl.pretraining.health.probe import knn_scores, patients_of, regression_scores

@@ -7,7 +7,7 @@ import yaml
 
 from medtl.config import build, dump, load
 from medtl.errors import ConfigError
-from medtl.finetuning.finetune import FinetuneConfig
+from medtl.finetuning.config import FinetuneConfig
 from medtl.pretraining.pretrain import PretrainConfig
 
 ROOT = Path(__file__).parents[1]

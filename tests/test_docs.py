@@ -47,7 +47,7 @@ GUESTS = {"rotation"}
 @pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] in ("pretrain", "finetune")])
 def test_settings_in_documents_are_known(line: str) -> None:
     from medtl.config import build, load
-    from medtl.finetuning.finetune import FinetuneConfig
+    from medtl.finetuning.config import FinetuneConfig
     from medtl.pretraining.methods import METHODS
     from medtl.pretraining.pretrain import PretrainConfig
 

@@ -1,0 +1,112 @@
+"""A classifier from a start and some labeled scans."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from medtl.data.dataset import Dataset
+from medtl.data.labels import LabelTable
+from medtl.encoders.embed import embed
+from medtl.encoders.store import RANDOM_START, Start
+from medtl.finetuning.config import FinetuneConfig
+from medtl.finetuning.heads import fit_head
+from medtl.finetuning.losses import Supervised
+from medtl.finetuning.parts import Parts, count
+from medtl.inference.bundle import Classifier
+from medtl.pretraining.draws import Draws
+from medtl.pretraining.views import random_views
+from medtl.progress import say
+from medtl.training.batches import Rows, batch_rows
+from medtl.training.loop import train
+from medtl.training.pace import Pace
+from medtl.training.schedules import one_cycle
+
+
+def fit(
+    data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train, and say in a few words what was done."""
+    assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
+    classifier = Classifier(start.encoder, len(labels.findings))
+    rows = parts.fit
+    counts = ", ".join(
+        "{} {}+/{}-".format(f, *count(v)) for f, v in zip(labels.findings, labels.values[rows].T, strict=True)
+    )
+    say(
+        f"fine-tuning {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
+        f"scans ({counts}): {plan.steps:,} steps"
+    )
+    if start.pretrained:
+        fit_head(
+            classifier.head,
+            embed(classifier.encoder, data, rows, start.spec),
+            labels.values[rows],
+            exclusive=labels.exclusive,
+        )
+        freeze_norm(classifier.encoder)
+    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing)
+    average = get_ema_multi_avg_fn(1 - 10 / max(plan.steps, 20))  # type: ignore[no-untyped-call]
+    averaged = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
+    began = time.monotonic()
+    train(
+        title="fine-tuning",
+        module=module,
+        optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
+        batch_at=_batches(data, labels, rows, start, plan),
+        rate_at=one_cycle,
+        pace=Pace(steps=plan.steps),
+        batch_size=plan.batch_size,
+        folder=work,
+        identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
+        resume=resume,
+        averaged=averaged,
+    )
+    said = {
+        "start": " > ".join(start.history) or RANDOM_START,
+        "labeled_scans": len(rows),
+        "labels": counts,
+        "steps": plan.steps,
+        "minutes": round((time.monotonic() - began) / 60, 2),
+    }
+    trained = averaged.module
+    assert isinstance(trained, Supervised)
+    return trained.classifier.eval(), said
+
+
+def _digest(labels: LabelTable, parts: Parts) -> str:
+    """Changes with any label or part, so that a run is not resumed with others."""
+    content = hashlib.sha256(",".join(labels.findings).encode())
+    for array in (labels.values, parts.fit, parts.calibrate):
+        content.update(array.tobytes())
+    return content.hexdigest()[:16]
+
+
+def _batches(
+    data: Dataset, labels: LabelTable, rows: Rows, start: Start, plan: FinetuneConfig
+) -> Callable[[int, torch.device], tuple[Tensor, Tensor]]:
+    """From a step's number to its scans (B, C, H, W) or (B, C, D, H, W) and labels (B, F)."""
+    batch_size = plan.batch_size
+    assert batch_size is not None
+
+    def batch_at(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=plan.seed)
+        images, detail = start.spec.with_detail(torch.from_numpy(data.pixels(chosen)).to(device))
+        draws = Draws("finetune", plan.seed, step, total=len(images), device=device)
+        images = random_views(images, plan.views, draws, detail=detail)
+        return images, torch.from_numpy(labels.values[chosen]).to(device)
+
+    return batch_at
+
+
+def freeze_norm(encoder: nn.Module) -> None:
+    """Keep the normalisation statistics of pretraining: few labels cannot estimate them anew."""
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
