@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@echo "medtl: running the tests"
-	@$(VENV)/bin/python -m pytest -q $(TESTS)
+	@$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal $(TESTS)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -240,16 +241,21 @@ def test_score_of_nothing_usable_says_why_and_exits_2(bundle: Path, tmp_path: Pa
 def test_score_goes_on_after_a_kill(bundle: Path, scans: Path, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()
-    for i in range(1500):
+    for i in range(300):
         os.link(scans / f"images/p{i % 60:02d}_{i % 2}.png", many / f"{i:05d}.png")
     arguments = ["score", bundle, many, "--out", tmp_path / "s.parquet"]
-    process = subprocess.Popen([*PROGRAM, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+    # It writes early and never finishes, so that a busy machine cannot be too late to kill it.
+    code = (
+        "import time; from medtl.cli import main; from medtl.inference import score\n"
+        "score.PART_ROWS, score._Parts.finish = 100, lambda *_: time.sleep(600)\nmain()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
     parts, deadline = tmp_path / ".s.parquet.parts", time.monotonic() + 100
     while not list(parts.glob("part-*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    assert not (tmp_path / "s.parquet").exists(), "the test must kill it before it is done"
+    assert not (tmp_path / "s.parquet").exists()
     done = run("score", bundle, many, "--out", tmp_path / "s.parquet")
     assert "were scored by an earlier call" in done.stderr
     table = pd.read_parquet(tmp_path / "s.parquet")
@@ -275,11 +281,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(dataset: Dataset, tmp_path: Path) ->
 
 
 def test_one_file_is_scored_in_time(bundle: Path, scans: Path, tmp_path: Path) -> None:
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = ["score", bundle, scans / "images/p01_0.png", "--out", tmp_path / "s.csv"]
-    subprocess.run([*PROGRAM, *map(str, arguments)], check=True, timeout=100)
-    # Twice the promise of 8 s: the machine that runs the tests may be busy.
-    assert time.monotonic() - began < 16
+    subprocess.run([*PROGRAM, *map(str, arguments)], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # Twice the promise of 8 s, and of the processor, not of the clock: the machine that runs the tests may be busy.
+    assert took < 16
 
 
 def test_unknown_choices_list_what_there_is(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:

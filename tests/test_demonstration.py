@@ -11,6 +11,7 @@ import pytest
 import medtl
 from medtl import demonstration
 from medtl.errors import MedtlError, Stopped
+from medtl.training.pace import Pace
 
 
 @pytest.fixture
@@ -47,14 +48,14 @@ def test_foreign_files_are_never_touched(tmp_path: Path, name: str) -> None:
 
 
 def test_ctrl_c_does_not_promise_what_a_demo_cannot_do(quick: None, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(demonstration, "PRETRAIN", ["steps=500", "batch_size=8", "input_px=32"])
-    signal.setitimer(signal.ITIMER_REAL, 6.0)
-    before = signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        with pytest.raises((Stopped, KeyboardInterrupt)) as caught:
-            medtl.demo(out=tmp_path / "demo")
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    if isinstance(caught.value, Stopped):
-        assert caught.value.again is None and "A demo starts from the beginning" in str(caught.value)
+    step = Pace.step
+
+    def interrupted(self: Pace) -> None:
+        step(self)
+        if self.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Pace, "step", interrupted)
+    with pytest.raises(Stopped, match=r"stopped at step 2 of 3; .*A demo starts from the beginning") as caught:
+        medtl.demo(out=tmp_path / "demo")
+    assert caught.value.again is None

@@ -1,6 +1,8 @@
 """A tiny bundle, a server that shows it, and files that a hospital, or somebody hostile, might upload."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pydicom
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
@@ -21,6 +24,9 @@ from medtl.inference.bundle import Bundle, Classifier, write_bundle
 
 FINDINGS = ("pneumonia", "large_nodule")
 VOLUMES = PreprocessSpec(dims=3, size_px=32, spacing_mm=2.0, input_px=16)
+CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 60_000
+"""The machine that runs the tests may be busy."""
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 
 
@@ -98,15 +104,39 @@ def png_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip("needs the Debian package chromium")
+    expect.set_options(timeout=PATIENCE_MS)
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def blank(browser: Browser) -> Iterator[Page]:
+    """A fresh session at the smallest screen."""
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.set_default_timeout(PATIENCE_MS)
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def port() -> int:
     return free_port()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that systems give away by themselves: a server takes seconds to start, and it must still be free."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="session")
@@ -144,5 +174,5 @@ def served(bundle_folder: Path, folder: Path) -> Iterator[str]:
     assert f"http://127.0.0.1:{port}" in process.stdout.readline()
     yield f"http://127.0.0.1:{port}"
     process.terminate()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert list((folder / "tmp").glob("medtl-page-*")) == []

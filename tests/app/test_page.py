@@ -6,31 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from medtl.inference.runtime import load
-
-CHROMIUM = Path("/usr/bin/chromium")
-if not CHROMIUM.exists():
-    pytest.skip("needs the Debian package chromium", allow_module_level=True)
-
-from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 
 HOSTILE = "<img src=x onerror=window.hacked=1> ${7*7} {{value}}"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def page(browser: Any, url: str) -> Iterator[Page]:
-    """A fresh session at the smallest screen; at its end, nobody else was asked for anything."""
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
+def page(blank: Page, url: str) -> Iterator[Page]:
+    """The page at the smallest screen; at its end, nobody else was asked for anything."""
+    page = blank
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(url)
@@ -39,7 +25,6 @@ def page(browser: Any, url: str) -> Iterator[Page]:
     assert [each for each in asked if not each.startswith((url, "data:", "blob:"))] == []
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("Object.values(localStorage).join().includes('chest.dcm')") is False
-    page.close()
 
 
 def upload(page: Page, file: Any) -> None:
@@ -47,7 +32,13 @@ def upload(page: Page, file: Any) -> None:
 
 
 def scored(page: Page) -> None:
-    expect(page.locator(".finding.positive, .finding.negative")).to_have_count(2, timeout=20_000)
+    expect(page.locator(".finding.positive, .finding.negative")).to_have_count(2)
+
+
+def shows(page: Page, *, width: int, height: int) -> None:
+    """The scan's picture has these pixels."""
+    expect(page.locator("#scan img")).to_have_js_property("naturalWidth", width)
+    expect(page.locator("#scan img")).to_have_js_property("naturalHeight", height)
 
 
 def stored(folder: Path) -> list[sqlite3.Row]:
@@ -68,8 +59,7 @@ def test_a_dicom_from_upload_to_verdict(page: Page, dicom_file: Path, folder: Pa
     expect(pneumonia).to_contain_text("positive: above the operating point (43.0 %)")
     expect(page.locator(".finding").nth(1)).to_contain_text("Large nodule")
     expect(page.locator(".finding").nth(1)).to_contain_text("negative: below the operating point (50.0 %)")
-    natural = page.locator("#scan img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
-    assert natural == [100, 120]
+    shows(page, width=100, height=120)
     expect(page.locator("#heat img")).to_be_visible()
     expect(page.locator("#caption")).to_contain_text("Grad-CAM")
 
@@ -96,7 +86,7 @@ def test_a_dicom_from_upload_to_verdict(page: Page, dicom_file: Path, folder: Pa
     page.wait_for_timeout(700)
     assert "Saved" not in page.locator("#saved").inner_text(), "said saved before it was"
     blocker.execute("ROLLBACK")
-    expect(page.locator("#saved")).to_contain_text("Saved at", timeout=8000)
+    expect(page.locator("#saved")).to_contain_text("Saved at")
     rows = stored(folder)
     assert len(rows) == before + 1
     assert f"(verdict {rows[-1]['id']})" in page.locator("#saved").inner_text()
@@ -119,12 +109,12 @@ def test_the_next_scan_starts_clean(page: Page, dicom_file: Path, png_file: Path
     page.locator("#save").click()
     expect(page.locator("#saved")).to_contain_text("Saved at")
     upload(page, png_file)
-    expect(page.locator("#status")).to_have_text("other.png", timeout=20_000)
+    expect(page.locator("#status")).to_have_text("other.png")
     scored(page)
     expect(page.locator("#saved")).to_have_text("")
-    assert page.locator(".choice input:checked").count() == 0
+    expect(page.locator(".choice input:checked")).to_have_count(0)
     assert page.locator("#reader input, #reader textarea").input_value() == "Dr B"
-    assert page.locator("#scan img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [160, 80]
+    shows(page, width=160, height=80)
     expect(page.locator("#header")).to_contain_text("not stated")
 
 
@@ -154,12 +144,12 @@ def test_why_a_file_was_refused(page: Page, dicom_file: Path, png_file: Path, fo
     scored(page)
     upload(page, {"name": "report.dcm", "mimeType": "application/dicom", "buffer": b"Dear colleague, " * 50})
     panel = page.locator(".refusal")
-    expect(panel).to_contain_text("This file was refused", timeout=20_000)
+    expect(panel).to_contain_text("This file was refused")
     expect(panel).to_contain_text("report.dcm")
     assert "Traceback" not in page.content()
     expect(page.locator("#save")).to_be_disabled()
-    assert page.locator("#scan img, #heat img").count() == 0
-    assert page.locator(".finding.none").count() == 2
+    expect(page.locator("#scan img, #heat img")).to_have_count(0)
+    expect(page.locator(".finding.none")).to_have_count(2)
     upload(page, {"name": "empty.png", "mimeType": "image/png", "buffer": b""})
     expect(panel).to_contain_text("empty.png")
     upload(page, {"name": "<img src=x onerror=hacked=1>.png", "mimeType": "image/png", "buffer": b"<svg onload=1>"})

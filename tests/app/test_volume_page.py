@@ -1,31 +1,20 @@
 """The page for volumes: slices, orientations and several files at once, in headless Chromium."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from playwright.sync_api import Page, expect
 
-CHROMIUM = Path("/usr/bin/chromium")
-if not CHROMIUM.exists():
-    pytest.skip("needs the Debian package chromium", allow_module_level=True)
-
-from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
+from tests.app.test_page import scored, shows
 
 
 @pytest.fixture
-def page(volume_url: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
-        page.goto(volume_url)
-        page.wait_for_selector("#upload")
-        yield page
-        browser.close()
+def page(blank: Page, volume_url: str) -> Page:
+    blank.goto(volume_url)
+    blank.wait_for_selector("#upload")
+    return blank
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +31,15 @@ def shown(page: Page) -> str:
     return page.locator("#scan img").get_attribute("src") or ""
 
 
-def natural(page: Page) -> Any:
-    return page.locator("#scan img").evaluate("image => [image.naturalWidth, image.naturalHeight]")
-
-
 def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> None:
     slider = page.locator("#slice input[type=range]")
     expect(slider).to_be_disabled()
     page.set_input_files("#top input[type=file]", nifti)
-    expect(page.locator(".finding.positive, .finding.negative")).to_have_count(2, timeout=20_000)
+    scored(page)
     expect(slider).to_have_attribute("max", "20")
     expect(page.locator("#header")).to_contain_text("30 × 40 × 20 voxels")
-    assert natural(page) == [30, 40]
-    assert page.locator(".edge").all_inner_texts() == ["R", "L", "A", "P"]
+    shows(page, width=30, height=40)
+    expect(page.locator(".edge")).to_have_text(["R", "L", "A", "P"])
 
     before = shown(page)
     number = 3 if slider.input_value() != "3" else 4
@@ -64,8 +49,8 @@ def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> No
 
     page.locator("#plane").get_by_text("Coronal").click()
     expect(slider).to_have_attribute("max", "40")
-    assert natural(page) == [30, 60], "slices of 3 mm are shown three times as high"
-    assert page.locator(".edge").all_inner_texts() == ["R", "L", "H", "F"]
+    shows(page, width=30, height=60)  # slices of 3 mm are shown three times as high
+    expect(page.locator(".edge")).to_have_text(["R", "L", "H", "F"])
     page.locator("#plane").get_by_text("Axial").click()
     expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number}")
 
@@ -83,5 +68,5 @@ def test_several_files_that_are_no_series_are_refused(page: Page, nifti: Path, t
     other = tmp_path / "notes.dcm"
     other.write_bytes(b"Dear colleague, " * 50)
     page.set_input_files("#top input[type=file]", [other, nifti])
-    expect(page.locator(".refusal")).to_contain_text("refused", timeout=20_000)
+    expect(page.locator(".refusal")).to_contain_text("refused")
     expect(page.locator("#save")).to_be_disabled()

@@ -1,8 +1,10 @@
 """Small files to read, and where the real ones are."""
 
 import io
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,15 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+
+@contextmanager
+def processor_s_below(limit_s: float) -> Iterator[None]:
+    """Seconds of the processor, not of the clock, as the machine that runs the tests may be busy."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < limit_s
+
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 

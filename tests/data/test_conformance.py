@@ -23,6 +23,7 @@ from medtl.errors import ScanError
 DAMAGES = int(os.environ.get("MEDTL_DAMAGES", "3"))
 """Bit flips and cuts of each file; more by hand."""
 LONGEST_S, MOST_BYTES = 20.0, 2**30
+"""Seconds of the processor, as the machine that runs the tests may be busy, and memory for one file."""
 DCMTK = {
     "1.2.840.10008.1.2.5": "dcmdrle",
     "1.2.840.10008.1.2.4.50": "dcmdjpeg",
@@ -135,13 +136,13 @@ def test_no_damage_crashes_hangs_or_fills_the_memory(files: list[Path]) -> None:
         if path.stat().st_size > 2_000_000:
             continue
         for what, data in damaged(path.read_bytes(), rng):
-            began = time.monotonic()
+            began = time.process_time()
             try:
                 for scan in frames(data):
                     assert np.isfinite(scan.pixels).all()
             except ScanError as problem:
                 assert "\n" not in str(problem), (path.name, what)
-            assert time.monotonic() - began < LONGEST_S, (path.name, what)
+            assert time.process_time() - began < LONGEST_S, (path.name, what)
             assert process.memory_info().rss - least < MOST_BYTES, (path.name, what)
             tried += 1
     assert tried > 100

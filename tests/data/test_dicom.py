@@ -22,6 +22,7 @@ from medtl.data.slice_head import read_head
 from medtl.data.sources import read_bytes, read_scan
 from medtl.data.windows import windowed
 from medtl.errors import ScanError
+from tests.data.conftest import processor_s_below
 
 Make = Callable[..., bytes]
 RAMP = np.arange(400, dtype=np.uint16).reshape(20, 20) * 10
@@ -255,9 +256,9 @@ def test_a_deflated_bomb_is_refused(make_dicom: Make, bomb: bytes, meta: str, tm
         read_head(path, name="x")
 
 
-@pytest.mark.timeout(20)
 def test_zeros_instead_of_elements_are_not_read_one_by_one(make_dicom: Make) -> None:
-    assert refusal(make_dicom(RAMP)[:300] + bytes(2**26)).code == "truncated"
+    with processor_s_below(20):
+        assert refusal(make_dicom(RAMP)[:300] + bytes(2**26)).code == "truncated"
 
 
 def test_unknown_transfer_syntax(make_dicom: Make) -> None:

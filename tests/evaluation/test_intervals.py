@@ -219,9 +219,9 @@ def test_no_scan_with_a_class_is_nan():
 
 def test_a_thousand_scans_take_less_than_three_seconds(binormal):
     y, p, patients = binormal(500, 1.2, seed=0, scans_each=2)
-    start = time.perf_counter()
+    start = time.process_time()  # of the processor: the machine that runs the tests may be busy
     binary_intervals(y, p, patients, threshold=0.5)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_memory_does_not_grow_with_scans():

@@ -1,7 +1,6 @@
 """The share of the work: exact by steps; by the clock as long as asked, however fast the machine is."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -76,19 +75,21 @@ def test_one_of_steps_and_seconds_is_given() -> None:
             Pace(**wrong)
 
 
-def test_training_by_the_clock_takes_its_time_and_ends_its_schedule(tmp_path: Path) -> None:
+def test_training_by_the_clock_takes_its_time_and_ends_its_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+
     def slowly(step: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        time.sleep(0.01)
+        clock.now += 0.02
         return batch_at(step, device)
 
     regression = Regression()
-    began = time.monotonic()
     train(
         title="test", module=regression, optimizer=torch.optim.AdamW(regression.parameters(), lr=1e-2),
         batch_at=slowly, rate_at=warmup_cosine, pace=Pace(seconds=2), batch_size=16, folder=tmp_path,
         identity={}, resume=False,
     )  # fmt: skip
-    # Setting up and writing the checkpoint come on top; a busy machine may stretch them.
-    assert 1.8 < time.monotonic() - began < 4
+    assert clock.now - 100 == pytest.approx(2, abs=0.02), "within a step"
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["lr"] < 1e-4 and lines[-1]["step"] > 20
+    assert lines[-1]["lr"] < 1e-4 and lines[-1]["step"] == pytest.approx(100, abs=1)

@@ -1,8 +1,8 @@
 """bfloat16 only where it is measured to pay, and only inside of encoders."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ class Fake(nn.Module):
     """A step that takes so many seconds in float32 and in bf16, with these losses."""
 
     half = False
+    now = 0.0
 
     def __init__(self, seconds: tuple[float, float], losses: tuple[float, float]) -> None:
         super().__init__()
@@ -28,12 +29,12 @@ class Fake(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
         self.calls[Fake.half] += 1
-        time.sleep(self.seconds[Fake.half])
+        Fake.now += self.seconds[Fake.half]
         return self.weight * self.losses[Fake.half], {}
 
 
 @pytest.fixture(autouse=True)
-def told_by_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+def told_by_the_context_and_on_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def noted(module: nn.Module, wanted: str) -> Iterator[None]:
         Fake.half = wanted == "bf16"
@@ -41,6 +42,7 @@ def told_by_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
         Fake.half = False
 
     monkeypatch.setattr(precision, "computing", noted)
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: Fake.now))
 
 
 def choose(module: Fake, *, asked: str = "auto", steps: int | None = None, seconds: float = 600.0) -> str:
