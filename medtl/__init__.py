@@ -30,6 +30,7 @@ _PUBLIC = {
     "pretrain": "medtl.pretraining.pretrain",
     "score": "medtl.inference.score",
     "serve": "app.server",
+    "strategies": "medtl.finetuning.strategies",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -195,12 +195,32 @@ def finetune(
     out: Out,
     labels: Labels = None,
     encoder: Annotated[str | None, typer.Option(help=f"{STARTS} [default: random]")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How to adapt the encoder; medtl strategies lists all [default: auto]")
+    ] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006
 ) -> None:
     """Train and calibrate a detector on labeled scans."""
-    medtl.finetune(dataset, out=out, labels=labels, encoder=encoder, resume=resume, config=config, settings=settings)
+    medtl.finetune(
+        dataset,
+        out=out,
+        labels=labels,
+        encoder=encoder,
+        strategy=strategy,
+        resume=resume,
+        config=config,
+        settings=settings,
+    )
+
+
+@app.command()
+def strategies() -> None:
+    """List the ways to adapt an encoder to labels: paper, what is trained and use."""
+    rows = [(name, row.paper, row.trains, row.when) for name, row in medtl.strategies().items()]
+    print_table(("strategy", "paper", "trains", "when to use it"), rows)
+    say("auto, the default, chooses by the start and the number of labels. See docs/guide/finetuning.md")
 
 
 @app.command()

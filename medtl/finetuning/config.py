@@ -1,11 +1,12 @@
 """What decides what fine-tuning learns, and what is chosen where nobody says."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from medtl.config import StrictModel
 from medtl.encoders.store import Start
+from medtl.finetuning.strategies import AUTO, candidates, find_strategy
 from medtl.pretraining.presets import GENTLE
 from medtl.pretraining.views import ViewsConfig
 
@@ -16,6 +17,8 @@ class FinetuneConfig(StrictModel):
     encoder: str = "random"
     """Where the encoder's weights start: "random", "imagenet", the folder of a pretraining run or of a bundle, or a
     file with a ResNet's weights in torchvision's or RadImageNet's layout."""
+    strategy: str = AUTO
+    """How the encoder is adapted: a name of the table that `medtl strategies` prints, or "auto"."""
     network: str | None = None
     """A name of the encoder table; None takes the small default, or what `encoder` brings."""
     input_px: int | None = None
@@ -25,11 +28,24 @@ class FinetuneConfig(StrictModel):
     batch_size: int | None = Field(default=None, ge=2)
     """Scans a step; None takes 32 images or 16 volumes."""
     lr: float | None = Field(default=None, gt=0)
-    """Top learning rate of AdamW; None is 1e-3 from random weights, 3e-4 from pretrained ones."""
+    """Top learning rate of AdamW; None is 1e-3 from random weights, else that of the strategy."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Decoupled weight decay of AdamW."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Targets are drawn this far towards even odds."""
+    loss: Literal["bce", "focal", "asymmetric"] = "bce"
+    """Cross entropy; focal loss, which attends to what is still wrong; asymmetric loss, which attends to positives."""
+    sampling: Literal["uniform", "class", "group"] = "uniform"
+    """Each scan as often as any other; each class of each finding as often; each class in each group as often."""
+    groups: str = "scanner"
+    """The column of the manifest whose values are the groups of `sampling: group`, such as scanner, sex or view."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Pairs of scans are mixed with a share from Beta(mixup, mixup); 0 mixes none."""
+    average: Literal["ema", "swa", "none"] = "ema"
+    """Which weights are kept: the exponential moving average, the plain average over the last quarter, the last."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many of 20 checks without a lower loss on the val part, and keep the best; None trains to the end.
+    The val part must have labels enough."""
     views: ViewsConfig = GENTLE
     """How training images differ from the scan: the preset "gentle", and what is said here."""
     flip_average: bool = False
@@ -38,14 +54,24 @@ class FinetuneConfig(StrictModel):
     """Same seed, same data, same machine: same weights."""
 
 
+RANDOM_LR = 1e-3
+
+
 def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]:
-    """What is left open in the config, chosen by the start and the number of labels."""
+    """What is left open in the config, chosen by the start and the number of labels; "auto" becomes its default.
+
+    Raises:
+        ConfigError: no such strategy, or one that does not suit the start.
+    """
+    name = candidates(plan.strategy, pretrained=start.pretrained, n_labels=n_labels)[0]
+    strategy = find_strategy(name, pretrained=start.pretrained)
     batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
     if start.pretrained:
-        steps, lr = min(max(100, 8 * n_labels // batch_size), 2000), 3e-4
+        steps, lr = min(max(100, 8 * n_labels // batch_size), 2000), strategy.lr
     else:
-        steps, lr = min(max(600, 12 * n_labels // batch_size), 3000), 1e-3
+        steps, lr = min(max(600, 12 * n_labels // batch_size), 3000), RANDOM_LR
     return {
+        "strategy": name,
         "batch_size": batch_size,
         "steps": plan.steps or steps,
         "lr": plan.lr or lr,

@@ -29,6 +29,7 @@ def finetune(
     out: str | Path,
     labels: str | Path | None = None,
     encoder: str | Path | None = None,
+    strategy: str | None = None,
     resume: bool = False,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
@@ -36,7 +37,8 @@ def finetune(
     """Train a detector on the labeled scans of a dataset and write it as a bundle.
 
     From random weights the whole network is trained. From pretrained ones the head is fitted first, then the whole
-    network gently, with its normalisation statistics frozen (LP-FT, Kumar 2022, arXiv 2202.10054).
+    network gently, with its normalisation statistics frozen (LP-FT, Kumar 2022, arXiv 2202.10054), unless another
+    strategy is asked for or, where labels are few, proves better in cross-validation.
 
     Args:
         dataset: the folder that `ingest` left.
@@ -44,6 +46,7 @@ def finetune(
         labels: a labels file; None takes the one in the dataset.
         encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
             weights; None takes the config's, "random" by default.
+        strategy: a name of the table `medtl.strategies()`, or "auto"; None takes the config's, "auto" by default.
         resume: go on with an interrupted run.
         config: a YAML file with any of the keys of `FinetuneConfig`.
         settings: strings `key=value`, as `--set` on the command line.
@@ -65,6 +68,7 @@ def finetune(
         file=Path(config) if config else None,
         settings=settings,
         encoder=None if encoder is None else str(encoder),
+        strategy=strategy,
     )
     if "views" in asked.model_fields_set:
         asked = asked.model_copy(update={"views": settled(asked.views, GENTLE, dims=data.spec.dims)})

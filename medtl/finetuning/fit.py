@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
 from medtl.encoders.embed import embed
 from medtl.encoders.store import RANDOM_START, Start
+from medtl.finetuning.adapters import merge_adapters
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
 from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Parts, count
+from medtl.finetuning.strategies import find_strategy
+from medtl.finetuning.trainable import prepare, unfreezing
 from medtl.inference.bundle import Classifier
 from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import random_views
@@ -32,33 +35,63 @@ def fit(
     data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
 ) -> tuple[Classifier, dict[str, Any]]:
     """Train, and say in a few words what was done."""
-    assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
+    strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     classifier = Classifier(start.encoder, len(labels.findings))
     rows = parts.fit
     counts = ", ".join(
         "{} {}+/{}-".format(f, *count(v)) for f, v in zip(labels.findings, labels.values[rows].T, strict=True)
     )
+    with_gradients = strategy.trains != "head"
     say(
         f"fine-tuning {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
-        f"scans ({counts}): {plan.steps:,} steps"
+        f"scans ({counts}): {strategy.title}" + (f", {plan.steps:,} steps" if with_gradients else "")
     )
-    if start.pretrained:
-        fit_head(
-            classifier.head,
-            embed(classifier.encoder, data, rows, start.spec),
-            labels.values[rows],
-            exclusive=labels.exclusive,
-        )
-        freeze_norm(classifier.encoder)
+    began = time.monotonic()
+    if strategy.head_first:
+        embeddings = embed(classifier.encoder, data, rows, start.spec)
+        fit_head(classifier.head, embeddings, labels.values[rows], exclusive=labels.exclusive)
+    if with_gradients:
+        classifier = _train(classifier, data, labels, parts, start, plan, work, resume=resume)
+    said = {
+        "start": " > ".join(start.history) or RANDOM_START,
+        "labeled_scans": len(rows),
+        "labels": counts,
+        "strategy": plan.strategy,
+        "steps": plan.steps if with_gradients else 0,
+        "minutes": round((time.monotonic() - began) / 60, 2),
+    }
+    return classifier.eval(), said
+
+
+def _train(
+    classifier: Classifier,
+    data: Dataset,
+    labels: LabelTable,
+    parts: Parts,
+    start: Start,
+    plan: FinetuneConfig,
+    work: Path,
+    *,
+    resume: bool,
+) -> Classifier:
+    """Change by gradients what the strategy says."""
+    assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
+    strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
+    groups = prepare(classifier, strategy, lr=plan.lr)
+    join = unfreezing(classifier, strategy)
+
+    def enough(done: int, share: float) -> bool:
+        join(share)
+        return False
+
     module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing)
     average = get_ema_multi_avg_fn(1 - 10 / max(plan.steps, 20))  # type: ignore[no-untyped-call]
     averaged = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
-    began = time.monotonic()
     train(
         title="fine-tuning",
         module=module,
-        optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
-        batch_at=_batches(data, labels, rows, start, plan),
+        optimizer=torch.optim.AdamW(groups, weight_decay=plan.weight_decay),
+        batch_at=_batches(data, labels, parts.fit, start, plan),
         rate_at=one_cycle,
         pace=Pace(steps=plan.steps),
         batch_size=plan.batch_size,
@@ -66,17 +99,12 @@ def fit(
         identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
         resume=resume,
         averaged=averaged,
+        enough=enough,
     )
-    said = {
-        "start": " > ".join(start.history) or RANDOM_START,
-        "labeled_scans": len(rows),
-        "labels": counts,
-        "steps": plan.steps,
-        "minutes": round((time.monotonic() - began) / 60, 2),
-    }
     trained = averaged.module
     assert isinstance(trained, Supervised)
-    return trained.classifier.eval(), said
+    merge_adapters(trained.classifier.encoder)
+    return trained.classifier
 
 
 def _digest(labels: LabelTable, parts: Parts) -> str:
@@ -102,11 +130,3 @@ def _batches(
         return images, torch.from_numpy(labels.values[chosen]).to(device)
 
     return batch_at
-
-
-def freeze_norm(encoder: nn.Module) -> None:
-    """Keep the normalisation statistics of pretraining: few labels cannot estimate them anew."""
-    for module in encoder.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
