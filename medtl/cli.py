@@ -61,6 +61,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
 STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
+DEFAULT_START = "[default: imagenet for images, random for volumes]"
 
 
 @app.command()
@@ -150,7 +151,7 @@ def pretrain(
     method: Annotated[
         str | None, typer.Option(help="How to learn without labels; medtl methods lists all [default: simclr]")
     ] = None,
-    from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} [default: random]")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} {DEFAULT_START}")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     labels: Annotated[
         Path | None,
@@ -194,7 +195,7 @@ def finetune(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
     labels: Labels = None,
-    encoder: Annotated[str | None, typer.Option(help=f"{STARTS} [default: random]")] = None,
+    encoder: Annotated[str | None, typer.Option(help=f"{STARTS} {DEFAULT_START}")] = None,
     strategy: Annotated[
         str | None, typer.Option(help="How to adapt the encoder; medtl strategies lists all [default: auto]")
     ] = None,

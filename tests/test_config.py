@@ -23,7 +23,7 @@ def read(**values: object) -> PretrainConfig:
         (["batchsize=64"], r"unknown key 'batchsize'; did you mean 'batch_size'\?"),
         (["views.flp=0.5"], r"unknown key 'views.flp'; did you mean 'flip'\?"),
         (["frm=imagenet"], r"unknown key 'frm'; did you mean 'from'\?"),
-        (["zzz=1"], "unknown key 'zzz'; choose from: method, from, network"),
+        (["zzz=1"], "unknown key 'zzz'; choose from: method, from, frozen, network"),
         (["lr=fast"], "lr: Input should be a valid number.*found 'fast'"),
         (["lr=-1"], "lr: Input should be greater than 0"),
         (["views.flip=2"], "views.flip: Input should be less than or equal to 1"),

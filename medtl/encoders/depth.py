@@ -5,6 +5,7 @@ from itertools import groupby
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medtl.encoders.table import Encoder
 
@@ -49,6 +50,23 @@ def stages_of(encoder: Encoder) -> tuple[Stage, ...]:
     parts = groupby(met, key=lambda module: _block(names[module]))
     blocks = [(block, tuple(modules)) for block, modules in parts]
     return tuple(Stage(name=block or names[modules[0]], modules=modules) for block, modules in blocks)
+
+
+def freeze_first(encoder: Encoder, share: float) -> None:
+    """Keep the weights and normalisation statistics of the first stages, a share of all, as they are."""
+    stages = stages_of(encoder)
+    for stage in stages[: int(share * len(stages))]:
+        for parameter in stage.parameters:
+            parameter.requires_grad = False
+        for module in stage.modules:
+            keep_statistics(module)
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Hold a batch normalisation in evaluation mode, whatever is called on the network around it."""
+    if isinstance(module, _BatchNorm):
+        module.eval()
+        module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
 
 
 def _block(name: str) -> str:

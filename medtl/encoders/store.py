@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 
 from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
-from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px
+from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px, find
 from medtl.errors import EncoderError
 from medtl.files import atomic_file, read_json, write_json
 
@@ -39,6 +39,23 @@ class Start:
     def pretrained(self) -> bool:
         """Whether the weights have learned anything yet."""
         return bool(self.history)
+
+    @property
+    def own(self) -> bool:
+        """Whether they have learned from scans in medtl, and not only elsewhere."""
+        return self.pretrained and not learned_elsewhere(self.origin)
+
+
+def default_start(*, dims: int, network: str | None, input_px: int | None) -> str:
+    """The start that is taken when nobody chooses: ImageNet for images, unless a network or an input side is asked for
+    that its encoder does not have."""
+    suits = network in (None, IMAGENET_ENCODER) and (input_px is None or input_px >= find(IMAGENET_ENCODER).smallest_px)
+    return "imagenet" if dims == 2 and suits else "random"
+
+
+def learned_elsewhere(origin: str | Path) -> bool:
+    """Whether an origin's weights come from ImageNet or from others' files: from pictures unlike the user's scans."""
+    return str(origin) == "imagenet" or Path(origin).is_file()
 
 
 def start_from(

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from medtl.config import StrictModel
 from medtl.encoders.store import Start
-from medtl.finetuning.strategies import AUTO, candidates, find_strategy
+from medtl.finetuning.strategies import AUTO, Kind, candidates, find_strategy
 from medtl.pretraining.presets import GENTLE
 from medtl.pretraining.views import ViewsConfig
 
@@ -14,9 +14,10 @@ from medtl.pretraining.views import ViewsConfig
 class FinetuneConfig(StrictModel):
     """Everything that decides what fine-tuning learns."""
 
-    encoder: str = "random"
+    encoder: str | None = None
     """Where the encoder's weights start: "random", "imagenet", the folder of a pretraining run or of a bundle, or a
-    file with a ResNet's weights in torchvision's or RadImageNet's layout."""
+    file with a ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images, "random" for
+    volumes and where a network or a side is asked for that the start from ImageNet does not have."""
     strategy: str = AUTO
     """How the encoder is adapted: a name of the table that `medtl strategies` prints, or "auto"."""
     network: str | None = None
@@ -63,7 +64,8 @@ def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, An
     Raises:
         ConfigError: no such strategy, or one that does not suit the start.
     """
-    name = candidates(plan.strategy, pretrained=start.pretrained, n_labels=n_labels)[0]
+    kind: Kind = "scans" if start.own else "elsewhere" if start.pretrained else "random"
+    name = candidates(plan.strategy, start=kind, n_labels=n_labels)[0]
     strategy = find_strategy(name, pretrained=start.pretrained)
     batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
     if start.pretrained:

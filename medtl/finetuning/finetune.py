@@ -10,7 +10,7 @@ from medtl import torchrun
 from medtl.config import load
 from medtl.data.dataset import open_dataset
 from medtl.encoders.embed import embed
-from medtl.encoders.store import start_from
+from medtl.encoders.store import default_start, start_from
 from medtl.errors import ConfigError
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import calibrate
@@ -45,7 +45,7 @@ def finetune(
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
         labels: a labels file; None takes the one in the dataset.
         encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
-            weights; None takes the config's, "random" by default.
+            weights; None takes the config's, by default "imagenet" for images and "random" for volumes.
         strategy: a name of the table `medtl.strategies()`, or "auto"; None takes the config's, "auto" by default.
         resume: go on with an interrupted run.
         config: a YAML file with any of the keys of `FinetuneConfig`.
@@ -75,8 +75,9 @@ def finetune(
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
-    start = start_from(plan.encoder, spec=data.spec, network=plan.network, input_px=plan.input_px)
-    plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
+    origin = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
+    start = start_from(origin, spec=data.spec, network=plan.network, input_px=plan.input_px)
+    plan = plan.model_copy(update={"encoder": origin} | filled_in(plan, start, len(parts.fit)))
     save_config(work, plan)
     classifier, said = fit(data, table, parts, start, plan, work, resume=resume)
     say("calibrating")

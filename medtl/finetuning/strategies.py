@@ -8,6 +8,7 @@ from medtl.config import closest
 from medtl.errors import ConfigError
 
 AUTO = "auto"
+Kind = Literal["random", "elsewhere", "scans"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,20 +90,23 @@ class Rule:
     """What `auto` considers.
 
     Args:
-        pretrained: for starts that have learned something, or for random weights.
+        start: for random weights, for those that learned elsewhere (ImageNet, a file), or for those that have learned
+            from scans in medtl.
         most_labels: for so many labeled scans at most; None is any number.
         candidates: the first is taken unless cross-validation shows another to be better.
     """
 
-    pretrained: bool
+    start: Kind
     most_labels: int | None
     candidates: tuple[str, ...]
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(pretrained=True, most_labels=200, candidates=("lp-ft", "linear")),
-    Rule(pretrained=True, most_labels=None, candidates=("lp-ft",)),
-    Rule(pretrained=False, most_labels=None, candidates=("full",)),
+    Rule(start="scans", most_labels=100, candidates=("linear", "lp-ft")),
+    Rule(start="elsewhere", most_labels=200, candidates=("lp-ft", "linear")),
+    Rule(start="scans", most_labels=None, candidates=("lp-ft",)),
+    Rule(start="elsewhere", most_labels=None, candidates=("lp-ft",)),
+    Rule(start="random", most_labels=None, candidates=("full",)),
 )
 """The first that applies is taken; docs/decisions.md says why these."""
 
@@ -130,7 +134,7 @@ def find_strategy(name: str, *, pretrained: bool) -> Strategy:
     return strategy
 
 
-def candidates(name: str, *, pretrained: bool, n_labels: int) -> tuple[str, ...]:
+def candidates(name: str, *, start: Kind, n_labels: int) -> tuple[str, ...]:
     """The strategies that a name stands for: itself, or what the rules give for `auto`; the first is the default.
 
     Raises:
@@ -138,9 +142,7 @@ def candidates(name: str, *, pretrained: bool, n_labels: int) -> tuple[str, ...]
     """
     if name == AUTO:
         return next(
-            rule.candidates
-            for rule in RULES
-            if rule.pretrained == pretrained and n_labels <= (rule.most_labels or n_labels)
+            rule.candidates for rule in RULES if rule.start == start and n_labels <= (rule.most_labels or n_labels)
         )
-    find_strategy(name, pretrained=pretrained)
+    find_strategy(name, pretrained=start != "random")
     return (name,)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from medtl.encoders.depth import stages_of
+from medtl.encoders.depth import keep_statistics, stages_of
 from medtl.finetuning.adapters import Adapter, add_adapters
 from medtl.finetuning.strategies import Strategy
 from medtl.inference.bundle import Classifier
@@ -76,9 +76,7 @@ def joined(n_stages: int, share: float) -> int:
 def freeze_norm(encoder: nn.Module) -> None:
     """Keep the normalisation statistics of pretraining: few labels cannot estimate them anew."""
     for module in encoder.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
+        keep_statistics(module)
 
 
 def _small_parts(encoder: nn.Module, *, adapters: bool) -> set[int]:

@@ -17,9 +17,13 @@ class PretrainConfig(StrictModel):
 
     method: str = "simclr"
     """A name of the table of methods, or several joined by + that are learned together."""
-    from_: str = Field(default="random", alias="from")
+    from_: str | None = Field(default=None, alias="from")
     """Where the weights start: "random", "imagenet", the folder of an earlier run or of a bundle, or a file with a
-    ResNet's weights in torchvision's or RadImageNet's layout."""
+    ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images, "random" for volumes and
+    where a network or a side is asked for that the start from ImageNet does not have."""
+    frozen: float | None = Field(default=None, ge=0, lt=1)
+    """The encoder's first stages that stay as they are, as a share of all: edges and textures need not be learned anew,
+    and a step costs half. None is 0.4 for weights that learned elsewhere (ImageNet, a file), else 0."""
     network: str | None = None
     """A name of the encoder table; None takes what `from` brings, else the method's, else what suits the minutes."""
     input_px: int | None = None
@@ -32,15 +36,16 @@ class PretrainConfig(StrictModel):
     steps: int | None = Field(default=None, ge=1)
     """How many steps to train; where given, `minutes` does not count."""
     batch_size: int | None = Field(default=None, ge=SMALLEST_BATCH)
-    """Scans a step, of all processes together; None takes 128 images or 32 volumes. Fewer where there are no more."""
+    """Scans a step, of all processes together; None takes 128 images or 32 volumes, half as many for weights that
+    learned elsewhere. Fewer where there are no more."""
     accumulate: int = Field(default=1, ge=1)
     """In how many parts a batch is computed, one after another, when memory is short. Normalisation then counts the
     scans of a part, and contrast finds its negatives in the part only."""
     precision: Precision = "auto"
     """What the encoder computes in, "32" or "bf16"; "auto" measures both at the start and takes bf16 only where it is
     clearly faster."""
-    lr: float = Field(default=1e-3, gt=0)
-    """Top learning rate of AdamW."""
+    lr: float | None = Field(default=None, gt=0)
+    """Top learning rate of AdamW; None is 1e-3 from random weights, 3e-4 from others."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """Decoupled weight decay of AdamW."""
     views: ViewsConfig = ViewsConfig()

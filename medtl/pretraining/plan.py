@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from medtl.data.dataset import Dataset
+from medtl.encoders.depth import freeze_first
+from medtl.encoders.store import default_start, learned_elsewhere
 from medtl.encoders.table import IMAGENET_ENCODER, SMALL_ENCODER, SMALL_VOLUME_ENCODER, build_encoder, find
 from medtl.pretraining.batch import Views, view_batches
 from medtl.pretraining.config import PretrainConfig
@@ -28,6 +30,10 @@ PASSES = 200
 """How often a run should see each scan, if there are few of them, ..."""
 FEWEST, MOST = 40_000, 1_500_000
 """... but no fewer and no more scans than this in all."""
+CONTINUED_PASSES, CONTINUED_FEWEST = 40, 10_000
+"""The same for weights that learned elsewhere, which have less to learn."""
+FROZEN = 0.4
+"""The share of the stages that such weights keep as they are."""
 TRIED = 32
 """Scans in a step that is timed."""
 TIMED = 3
@@ -76,14 +82,34 @@ def candidates(
     return list(dict.fromkeys(fitting))
 
 
-def choose(sizes: Sequence[Size], *, scans: int, seconds: float) -> Size:
-    """The dearest that still sees every scan often enough in the time; else the quickest.
+def with_start(plan: PretrainConfig, *, dims: int) -> PretrainConfig:
+    """Fill in the start and what depends on it, where the user has left it open."""
+    origin = plan.from_ or default_start(
+        dims=dims, network=plan.network or network_for(plan.method), input_px=plan.input_px
+    )
+    elsewhere = learned_elsewhere(origin)
+    chosen = {
+        "from_": origin,
+        "lr": plan.lr or (1e-3 if origin == "random" else 3e-4),
+        "frozen": plan.frozen if plan.frozen is not None else FROZEN * elsewhere,
+        "batch_size": plan.batch_size or DEFAULT_BATCH[dims] // (2 if elsewhere else 1),
+    }
+    return plan.model_copy(update=chosen)
+
+
+def scans_wanted(scans: int, *, elsewhere: bool) -> int:
+    """How many scans a run should see, each counted as often as it is seen."""
+    passes, fewest = (CONTINUED_PASSES, CONTINUED_FEWEST) if elsewhere else (PASSES, FEWEST)
+    return min(max(passes * scans, fewest), MOST)
+
+
+def choose(sizes: Sequence[Size], *, wanted: int, seconds: float) -> Size:
+    """The dearest that still sees as many scans as wanted in the time; else the quickest.
 
     Args:
         sizes: from the quickest to the dearest.
-        scans: that there are to learn from.
+        wanted: scans to see, each counted as often as it is seen.
     """
-    wanted = min(max(PASSES * scans, FEWEST), MOST)
     enough = [size for size in sizes if size.scans_per_s * seconds >= wanted]
     return enough[-1] if enough else sizes[0]
 
@@ -94,26 +120,29 @@ def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfi
     Where nothing is open, or a number of steps is given, nothing is measured.
 
     Args:
+        plan: with its start.
         scans: that there are to learn from.
     """
-    plan = plan.model_copy(update={"batch_size": plan.batch_size or DEFAULT_BATCH[data.spec.dims],
-                                   "network": wanted_network(plan)})  # fmt: skip
-    starts_from_file = plan.from_ not in ("random", "imagenet")
+    origin = plan.from_
+    assert origin is not None, "with its start"
+    plan = plan.model_copy(update={"network": wanted_network(plan)})
+    starts_from_file = origin not in ("random", "imagenet")
     if plan.steps or starts_from_file or (plan.network and plan.input_px):
         return plan
     seconds = 60 * plan.minutes
     offered = candidates(
-        plan.from_, dims=data.spec.dims, size_px=data.spec.size_px, network=plan.network, input_px=plan.input_px
+        origin, dims=data.spec.dims, size_px=data.spec.size_px, network=plan.network, input_px=plan.input_px
     )
-    sizes = measured(plan, data, offered, scans=scans, seconds=seconds)
-    size = choose(sizes, scans=scans, seconds=seconds)
+    wanted = scans_wanted(scans, elsewhere=learned_elsewhere(origin))
+    sizes = measured(plan, data, offered, scans=scans, wanted=wanted, seconds=seconds)
+    size = choose(sizes, wanted=wanted, seconds=seconds)
     passes = size.scans_per_s * seconds / scans
     say(
         f"plan for {clock(seconds)}: {size.network} at {size.input_px} px, "
         f"{size.scans_per_s:.0f} scans a second: each of {scans:,} scans about {passes:,.0f} times"
         + ("" if len(sizes) == 1 else f" (measured: {'; '.join(map(_words, sizes))})")
     )
-    if size.scans_per_s * seconds < min(max(PASSES * scans, FEWEST), MOST) / 4:
+    if size.scans_per_s * seconds < wanted / 4:
         say("this is little time for so many scans; more minutes will give a better encoder")
     return plan.model_copy(update={"network": size.network, "input_px": size.input_px})
 
@@ -145,7 +174,13 @@ def _words(size: Size) -> str:
 
 
 def measured(
-    plan: PretrainConfig, data: Dataset, offered: Sequence[tuple[str, int]], *, scans: int, seconds: float
+    plan: PretrainConfig,
+    data: Dataset,
+    offered: Sequence[tuple[str, int]],
+    *,
+    scans: int,
+    wanted: int,
+    seconds: float,
 ) -> list[Size]:
     """Time a few steps of each candidate on the user's own scans, until one is too dear or the time is up.
 
@@ -159,7 +194,7 @@ def measured(
         first, each = _seconds(step, times=1), _seconds(step, times=TIMED)
         spent += first + TIMED * each
         found.append(Size(network=network, input_px=side, scans_per_s=processes() * len(rows) / each))
-        if choose(found, scans=scans, seconds=seconds) is not found[-1] or spent > TRY_SHARE * seconds:
+        if choose(found, wanted=wanted, seconds=seconds) is not found[-1] or spent > TRY_SHARE * seconds:
             break
     return found
 
@@ -198,6 +233,7 @@ def _trial(plan: PretrainConfig, data: Dataset, network: str, side: int, rows: R
     """A step of training that is thrown away."""
     device = connect().device
     encoder = build_encoder(network, input_px=side, dims=data.spec.dims, channels=data.spec.channels)
+    freeze_first(encoder, plan.frozen or 0)
     module, _ = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     module.to(device)
     none = np.empty((0, 2), np.int64)

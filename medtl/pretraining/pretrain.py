@@ -13,6 +13,7 @@ from medtl.config import load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.preprocess import PreprocessSpec
+from medtl.encoders.depth import freeze_first
 from medtl.encoders.store import save_encoder, start_from
 from medtl.encoders.table import Encoder, find
 from medtl.errors import RunError
@@ -24,7 +25,7 @@ from medtl.pretraining.health.plan import plan_checks
 from medtl.pretraining.health.probe import labeled_set
 from medtl.pretraining.health.watch import Training, Watch
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
-from medtl.pretraining.plan import batch_size_of, planned, steps_in, wanted_network
+from medtl.pretraining.plan import batch_size_of, planned, steps_in, wanted_network, with_start
 from medtl.pretraining.presets import preset_for, settled
 from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.show import show_views as draw_views
@@ -64,7 +65,7 @@ def pretrain(
         out: the run's folder: `config.yaml`, `metrics.jsonl`, `health.png`, `encoder.safetensors`, `encoder.json`.
         method: a name of the table of methods, or several joined by +; None takes the config's, "simclr" by default.
         from_: "random", "imagenet", the folder of an earlier run or of a bundle to continue from, or a file with a
-            ResNet's weights; None takes the config's, "random" by default.
+            ResNet's weights; None takes the config's, by default "imagenet" for images and "random" for volumes.
         minutes: how long to train; None takes the config's, 10 by default.
         labels: a labels file to probe the encoder with at every check; None takes the config's, none by default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
@@ -89,11 +90,14 @@ def pretrain(
     if "views" in asked.model_fields_set or show_views:
         asked = asked.model_copy(update={"views": settled(asked.views, preset, dims=data.spec.dims)})
     if show_views:
-        return _draw_views(data, asked, Path(dataset), None if out is None else Path(out))
+        return _draw_views(
+            data, with_start(asked, dims=data.spec.dims), Path(dataset), None if out is None else Path(out)
+        )
     if out is None:
         raise RunError("pretrain: has no folder to write to; name one with --out RUN")
     folder = Path(out)
     plan = together.from_first(lambda: open_run(folder, asked, resume=resume, finished="encoder.json"))
+    plan = with_start(plan, dims=data.spec.dims)
     plan = plan.model_copy(update={"views": settled(plan.views, preset, dims=data.spec.dims)})
     if resume and (folder / "encoder.json").is_file():
         say(f"{folder}: this run is finished already")
@@ -109,9 +113,12 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     labeled = labeled_set(data, plan.labels) if plan.labels else None
     if not resume:
         plan = planned(plan, data, scans=len(rows))
+    origin, lr, frozen = plan.from_, plan.lr, plan.frozen
+    assert origin is not None and lr is not None and frozen is not None, "with its start"
     torch.manual_seed(plan.seed)
-    start = start_from(plan.from_, spec=data.spec, network=plan.network, input_px=plan.input_px)
+    start = start_from(origin, spec=data.spec, network=plan.network, input_px=plan.input_px)
     encoder = start.encoder
+    freeze_first(encoder, frozen)
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     batch_size = batch_size_of(plan, scans=len(rows))
     part_size = batch_size // plan.accumulate
@@ -148,7 +155,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         + (f"{plan.steps:,} steps" if plan.steps else f"for {clock(60 * plan.minutes)}")
     )
     training = Training(
-        method=plan.method, steps=expected, lr=plan.lr, batch_size=batch_size, views=plan.views, seed=plan.seed,
+        method=plan.method, steps=expected, lr=lr, batch_size=batch_size, views=plan.views, seed=plan.seed,
         patience=plan.patience, history=start.history, scans=len(rows),
     )  # fmt: skip
     watch = (
@@ -161,7 +168,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     train(
         title="pretraining",
         module=module,
-        optimizer=torch.optim.AdamW(module.parameters(), lr=plan.lr, weight_decay=plan.weight_decay),
+        optimizer=torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=plan.weight_decay),
         batch_at=batch_at,
         rate_at=warmup_cosine,
         pace=pace,
@@ -196,6 +203,7 @@ def _write(folder: Path, encoder: Encoder, spec: PreprocessSpec, about: dict[str
 def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | None) -> Path:
     """Draw the views that a run with this plan would learn from."""
     path, rows = views_path(dataset, out), training_rows(data)
+    assert plan.from_ is not None, "with its start"
     torch.manual_seed(plan.seed)
     start = start_from(plan.from_, spec=data.spec, network=wanted_network(plan), input_px=plan.input_px)
     n_crops = build_weighted(plan.method, plan.objective, plan.weights, start.encoder)[0].n_crops

@@ -8,7 +8,7 @@ import pytest
 
 import medtl
 from medtl.data.dataset import Dataset
-from medtl.pretraining.plan import FEWEST, PASSES, Size, candidates, choose
+from medtl.pretraining.plan import FEWEST, PASSES, Size, candidates, choose, scans_wanted
 
 SIZES = [
     Size(network="small", input_px=64, scans_per_s=400),
@@ -20,13 +20,15 @@ SIZES = [
 def test_more_time_buys_a_larger_network() -> None:
     needed = PASSES * 1000
     for seconds, expected in [(10, "small"), (needed / 400, "small"), (needed / 100 + 1, "middle"), (1e6, "large")]:
-        assert choose(SIZES, scans=1000, seconds=seconds).network == expected
+        assert choose(SIZES, wanted=scans_wanted(1000, elsewhere=False), seconds=seconds).network == expected
 
 
 def test_few_scans_are_not_seen_for_ever_and_many_not_often() -> None:
-    assert choose(SIZES, scans=20, seconds=FEWEST / 20 + 1).network == "large"
-    assert choose(SIZES, scans=20, seconds=FEWEST / 100 + 1).network == "middle"
-    assert choose(SIZES, scans=1_000_000, seconds=1_500_000 / 100 + 1).network == "middle"
+    assert choose(SIZES, wanted=scans_wanted(20, elsewhere=False), seconds=FEWEST / 20 + 1).network == "large"
+    assert choose(SIZES, wanted=scans_wanted(20, elsewhere=False), seconds=FEWEST / 100 + 1).network == "middle"
+    assert (
+        choose(SIZES, wanted=scans_wanted(1_000_000, elsewhere=False), seconds=1_500_000 / 100 + 1).network == "middle"
+    )
 
 
 def test_what_the_user_said_is_kept() -> None:

@@ -17,7 +17,7 @@ from tests.test_cli import refused, run
 
 def test_the_picture_shows_scans_and_views_and_starts_nothing(dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "deep/run"
-    done = run("pretrain", dataset.folder, "--show-views", "--out", out, "--set", "views.preset=ct")
+    done = run("pretrain", dataset.folder, "--show-views", "--out", out, "--set", "views.preset=ct", "--set", "input_px=40")
     assert done.returncode == 0, done.stderr
     assert "preset ct" in done.stderr and f"{out}-views.png" in done.stderr
     assert [path.name for path in out.parent.iterdir()] == ["run-views.png"]
@@ -36,7 +36,7 @@ def test_the_picture_shows_scans_and_views_and_starts_nothing(dataset: Dataset, 
 
 
 def test_a_method_with_crops_shows_them(dataset: Dataset, tmp_path: Path) -> None:
-    medtl.pretrain(dataset.folder, out=tmp_path / "v.png", method="dino", show_views=True)
+    medtl.pretrain(dataset.folder, out=tmp_path / "v.png", method="dino", show_views=True, settings=["input_px=40"])
     with Image.open(tmp_path / "v.png") as picture:
         assert picture.width == 7 * 124 + 3 * (6 * 20 + 4)
 
