@@ -3,12 +3,13 @@
     python -m benchmarks.starts DATASET --labels labels.csv --minutes 1.5 --out FOLDER
 
 Each method pretrains one encoder from random weights for the same minutes, test part left out. Each start is then
-judged on the test part: by a kNN and a logistic regression on all labels of the train part, frozen; and fine-tuned
-with the defaults on draws of few labels, half of them positive, each of another patient. Printed are means over the
+judged on the test part: by a kNN and a logistic regression on all labels of the train part, frozen; and on draws of few
+labels, half of them positive, each of another patient, by a linear probe and by LP-FT (random weights: full). Printed are means over the
 draws and differences to random weights with intervals (bootstrap over test patients, paired). Made again, it goes on.
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -73,18 +74,19 @@ def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, f
         "probe": auroc(y[test], regression_scores(x, y[train].astype(np.int64), x_test)),
         "logits": {},
     }
-    for count in asked.counts:
-        for seed in range(asked.draws):
+    for strategy in asked.strategies if start.pretrained else ["full"]:
+        of_strategy = found["logits"].setdefault(strategy, {})
+        for count, seed in itertools.product(asked.counts, range(asked.draws)):
             torch.manual_seed(seed)
             fresh = start_from(origin, spec=data.spec)
             parts = Parts(fit=draw_rows(data, y, count=count, seed=seed), calibrate=np.empty(0, np.int64))
-            plan = FinetuneConfig(encoder=origin, seed=seed)
+            plan = FinetuneConfig(encoder=origin, seed=seed, strategy=strategy)
             plan = plan.model_copy(update=filled_in(plan, fresh, len(parts.fit)))
             work = folder / "work"
             work.mkdir(exist_ok=True)
             classifier, _ = fit(data, table, parts, fresh, plan, work, resume=False)
             logits = test_logits(classifier, data, test, fresh.spec)
-            found["logits"].setdefault(str(count), []).append([round(float(each), 5) for each in logits])
+            of_strategy.setdefault(str(count), []).append([round(float(each), 5) for each in logits])
     return found
 
 
@@ -104,20 +106,22 @@ def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse
     y = data.labels(labels).values[:, 0].astype(np.float64)
     test = np.flatnonzero((data.manifest["split"].to_numpy() == "test") & np.isfinite(y))
     patients = patients_of(data.manifest)[test]
-    heads = "".join(f" fine-tuned on {count} | against random |" for count in asked.counts)
-    print(f"\n| start | kNN | linear probe |{heads}\n|---|---|---|" + "---|---|" * len(asked.counts))
+    heads = "".join(f" {count} labels | against random |" for count in asked.counts)
+    print(f"\n| start | kNN | probe | strategy |{heads}\n|---|---|---|---|" + "---|---|" * len(asked.counts))
     for name, found in results.items():
-        line = f"| {name} | {found['knn']:.3f} | {found['probe']:.3f} |"
-        for count in asked.counts:
-            logits = np.array(found["logits"][str(count)])
-            areas = [auroc(y[test], each) for each in logits]
-            line += f" {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f} |"
-            if name == "random":
-                line += " |"
-                continue
-            gain, low, high = difference(y[test], logits, np.array(results["random"]["logits"][str(count)]), patients)
-            line += f" {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
-        print(line)
+        for strategy, by_count in found["logits"].items():
+            line = f"| {name} | {found['knn']:.3f} | {found['probe']:.3f} | {strategy} |"
+            for count in asked.counts:
+                logits = np.array(by_count[str(count)])
+                areas = [auroc(y[test], each) for each in logits]
+                line += f" {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f} |"
+                if name == "random":
+                    line += " |"
+                    continue
+                base = np.array(results["random"]["logits"]["full"][str(count)])
+                gain, low, high = difference(y[test], logits, base, patients)
+                line += f" {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
+            print(line)
 
 
 def main() -> None:
@@ -126,9 +130,10 @@ def main() -> None:
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=1.5)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--chain", nargs="*", default=[], help="methods that also continue from ImageNet")
     parser.add_argument("--counts", type=int, nargs="+", default=[20, 60])
+    parser.add_argument("--strategies", nargs="+", default=["linear", "lp-ft"])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", dest="settings", action="append", default=[])
