@@ -1,5 +1,6 @@
 """Parallel residual adapters: small layers beside the frozen ones, which become part of them after training."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -29,7 +30,7 @@ class Adapter(nn.Module):
         """(O, I, ...) -> (O, I, ...)."""
         pads = [places for side in weight.shape[:1:-1] for places in (side // 2, side - side // 2 - 1)]
         added = (self.up @ self.down).reshape(*weight.shape[:2], *[1] * (weight.ndim - 2))
-        return weight + F.pad(added, pads)
+        return weight + torch.empty_like(weight).copy_(F.pad(added, pads))  # in the weight's memory layout
 
 
 def add_adapters(encoder: nn.Module) -> None:
@@ -46,4 +47,9 @@ def merge_adapters(encoder: nn.Module) -> None:
     """Make each adapter part of its layer's weight; what the network computes stays the same."""
     for module in list(encoder.modules()):
         if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            # torch's own `remove_parametrizations` takes the weight from the class, which copies of the layer share.
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            del module.parametrizations
+            module.__class__ = type(module).__bases__[0]
+            module.weight = nn.Parameter(weight.detach().clone())

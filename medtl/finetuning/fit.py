@@ -2,19 +2,18 @@
 
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
 from medtl.encoders.embed import embed
 from medtl.encoders.store import RANDOM_START, Start
 from medtl.finetuning.adapters import merge_adapters
+from medtl.finetuning.average import averaged, schedule
+from medtl.finetuning.batches import batches
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
 from medtl.finetuning.losses import Supervised
@@ -22,13 +21,9 @@ from medtl.finetuning.parts import Parts, count
 from medtl.finetuning.strategies import find_strategy
 from medtl.finetuning.trainable import prepare, unfreezing
 from medtl.inference.bundle import Classifier
-from medtl.pretraining.draws import Draws
-from medtl.pretraining.views import random_views
 from medtl.progress import say
-from medtl.training.batches import Rows, batch_rows
 from medtl.training.loop import train
 from medtl.training.pace import Pace
-from medtl.training.schedules import one_cycle
 
 
 def fit(
@@ -84,24 +79,23 @@ def _train(
         join(share)
         return False
 
-    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing)
-    average = get_ema_multi_avg_fn(1 - 10 / max(plan.steps, 20))  # type: ignore[no-untyped-call]
-    averaged = AveragedModel(module, multi_avg_fn=average, use_buffers=True)
+    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
+    average = averaged(module, plan.average, steps=plan.steps)
     train(
         title="fine-tuning",
         module=module,
         optimizer=torch.optim.AdamW(groups, weight_decay=plan.weight_decay),
-        batch_at=_batches(data, labels, parts.fit, start, plan),
-        rate_at=one_cycle,
+        batch_at=batches(data, labels, parts.fit, start.spec, plan),
+        rate_at=schedule(plan.average),
         pace=Pace(steps=plan.steps),
         batch_size=plan.batch_size,
         folder=work,
         identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
         resume=resume,
-        averaged=averaged,
+        averaged=average,
         enough=enough,
     )
-    trained = averaged.module
+    trained = module if average is None else average.module
     assert isinstance(trained, Supervised)
     merge_adapters(trained.classifier.encoder)
     return trained.classifier
@@ -113,20 +107,3 @@ def _digest(labels: LabelTable, parts: Parts) -> str:
     for array in (labels.values, parts.fit, parts.calibrate):
         content.update(array.tobytes())
     return content.hexdigest()[:16]
-
-
-def _batches(
-    data: Dataset, labels: LabelTable, rows: Rows, start: Start, plan: FinetuneConfig
-) -> Callable[[int, torch.device], tuple[Tensor, Tensor]]:
-    """From a step's number to its scans (B, C, H, W) or (B, C, D, H, W) and labels (B, F)."""
-    batch_size = plan.batch_size
-    assert batch_size is not None
-
-    def batch_at(step: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=plan.seed)
-        images, detail = start.spec.with_detail(torch.from_numpy(data.pixels(chosen)).to(device))
-        draws = Draws("finetune", plan.seed, step, total=len(images), device=device)
-        images = random_views(images, plan.views, draws, detail=detail)
-        return images, torch.from_numpy(labels.values[chosen]).to(device)
-
-    return batch_at

@@ -1,0 +1,193 @@
+"""What each strategy changes, parameter by parameter, on every kind of encoder; rates and order by closed forms."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from medtl.encoders.depth import stages_of
+from medtl.encoders.table import TABLE, build_encoder
+from medtl.errors import ConfigError
+from medtl.finetuning.adapters import Adapter, add_adapters, merge_adapters
+from medtl.finetuning.strategies import RULES, STRATEGIES, candidates, find_strategy
+from medtl.finetuning.trainable import joined, layer_rates, prepare, unfreezing
+from medtl.inference.bundle import Classifier
+
+KINDS = ["resnet10-half", "densenet121", "efficientnet-lite0", "efficientnet-b0", "vit-tiny"]
+GRADIENTS = [name for name, row in STRATEGIES.items() if row.trains != "head"]
+
+
+def classifier_of(name: str, dims: int = 2) -> Classifier:
+    torch.manual_seed(0)
+    side = 16 if dims == 3 and TABLE[name].smallest_px == 16 else TABLE[name].smallest_px
+    classifier = Classifier(build_encoder(name, input_px=side, dims=dims), 1).train()
+    momenta = {norm: norm.momentum for norm in classifier.modules() if isinstance(norm, _BatchNorm)}
+    for norm in momenta:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        classifier(scans(classifier))  # statistics of real activations, as a start that has learned has them
+    for norm, momentum in momenta.items():
+        norm.momentum = momentum
+    return classifier
+
+
+def scans(classifier: Classifier, n: int = 4) -> Tensor:
+    encoder = classifier.encoder
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, 1, *[encoder.input_px] * encoder.dims, generator=generator)
+
+
+def one_step(classifier: Classifier, groups: list[dict[str, object]], *, weight_decay: float = 0.0) -> set[str]:
+    """The names of the parameters that a step changes."""
+    classifier.train()
+    before = {name: value.detach().clone() for name, value in classifier.named_parameters()}
+    optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
+    (classifier(scans(classifier)) - 1).square().mean().backward()
+    optimizer.step()
+    return {name for name, value in classifier.named_parameters() if not torch.equal(value, before[name])}
+
+
+def norms(classifier: Classifier) -> set[str]:
+    """By their types' names, which is not how the code finds them."""
+    return {
+        f"{name}.{own}"
+        for name, module in classifier.named_modules()
+        if "Norm" in type(module).__name__
+        for own, _ in module.named_parameters(recurse=False)
+    }
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("strategy", GRADIENTS)
+def test_a_step_changes_what_the_strategy_says(strategy: str, name: str) -> None:
+    classifier = classifier_of(name)
+    original = {key for key, _ in classifier.named_parameters()}
+    expected = {
+        "norm-bias": norms(classifier) | {"head.weight"} | {key for key in original if key.endswith("bias")},
+        "adapters": norms(classifier) | {"head.weight", "head.bias"},
+    }.get(strategy, original)
+    statistics = {key: value.clone() for key, value in classifier.named_buffers() if "running" in key}
+    row = STRATEGIES[strategy]
+    groups = prepare(classifier, row, lr=1e-3)
+    unfreezing(classifier, row)  # gradual: nothing joins yet, as before the first step
+    if row.gradual:
+        expected = {"head.weight", "head.bias"}
+    changed = one_step(classifier, groups)
+    added = {key for key in changed if key.endswith((".down", ".up"))}
+    assert changed - added == expected
+    assert bool(added) == (strategy == "adapters")
+    assert all(key.endswith(".up") for key in added), "of B A with B zero only B has a gradient at first"
+    moved = any(
+        not torch.equal(value, statistics[key]) for key, value in classifier.named_buffers() if "running" in key
+    )
+    assert moved == (not row.head_first and bool(statistics)), "head first keeps the normalisation statistics"
+
+
+@pytest.mark.parametrize("n_stages", [1, 5, 18])
+def test_layer_rates_lie_on_a_geometric_row(n_stages: int) -> None:
+    rates = [*layer_rates(n_stages, lowest=0.05), 1.0]
+    assert rates[0] == pytest.approx(0.05)
+    assert [b / a for a, b in pairwise(rates)] == pytest.approx([20 ** (1 / n_stages)] * n_stages)
+
+
+def test_llrd_gives_each_stage_its_rate() -> None:
+    classifier = classifier_of("resnet10-half")
+    stages = stages_of(classifier.encoder)
+    groups = prepare(classifier, STRATEGIES["llrd"], lr=2e-3)
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for i, stage in enumerate(stages):
+        rates = [rate_of[id(p)] for p in stage.parameters]
+        assert rates == pytest.approx([2e-3 * 0.05 ** ((5 - i) / 5)] * len(rates))
+    assert {rate_of[id(p)] for p in classifier.head.parameters()} == {2e-3}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_stages_join_from_the_last_to_the_first(name: str) -> None:
+    classifier = classifier_of(name)
+    row = STRATEGIES["gradual"]
+    prepare(classifier, row, lr=1e-3)
+    join = unfreezing(classifier, row)
+    stages = stages_of(classifier.encoder)
+    order: list[int] = []
+    for step in range(101):
+        join(step / 100)
+        free = [all(p.requires_grad for p in stage.parameters) for stage in stages]
+        none = [not any(p.requires_grad for p in stage.parameters) for stage in stages]
+        assert free == sorted(free) and none == [not each for each in free]
+        order.append(sum(free))
+    assert order[0] == 1 and order[50] == len(stages) and order[49] < len(stages)
+    assert {b - a for a, b in pairwise(order)} == {0, 1}
+
+
+def test_joined_at_even_distances() -> None:
+    assert [joined(5, share) for share in (0, 0.124, 0.125, 0.25, 0.375, 0.5, 1)] == [1, 1, 2, 3, 4, 5, 5]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", KINDS)
+def test_adapters_start_as_identity_and_merge(name: str, dims: int) -> None:
+    if dims == 3 and name not in ("resnet10-half", "vit-tiny", "efficientnet-lite0"):
+        pytest.skip("the same layers, but slow to compute in volumes")
+    classifier = classifier_of(name, dims).eval()
+    keys, x = set(classifier.state_dict()), scans(classifier, 2)
+    with torch.no_grad():
+        before = classifier(x)
+        weights = {key: value.clone() for key, value in classifier.named_parameters()}
+        add_adapters(classifier.encoder)
+        for key, module in classifier.named_modules():
+            if f"{key}.weight" in weights:
+                assert torch.equal(module.weight, weights[f"{key}.weight"]), "to the last bit"
+        # Kernels are chosen by the memory layout of 1 x 1 weights, and the last digit of the output by the kernel.
+        torch.testing.assert_close(classifier(x), before, rtol=1e-5, atol=1e-5)
+        for module in classifier.modules():
+            if isinstance(module, Adapter):
+                module.up.normal_(std=0.02)
+        averaged = copy.deepcopy(classifier)  # as the average of weights is made
+        learned = classifier(x)
+        assert not torch.allclose(learned, before, rtol=1e-3)
+        merge_adapters(classifier.encoder)
+        merge_adapters(averaged.encoder)
+        assert set(classifier.state_dict()) == keys, "a plain network for the bundle"
+        torch.testing.assert_close(classifier(x), learned, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(averaged(x), learned, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "groups"), [(1, 1), (3, 1), (5, 1), (3, 4)])
+def test_an_adapter_is_a_convolution_of_one_place_beside(side: int, groups: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 8, side, padding=side // 2, stride=2, groups=groups)
+    x = torch.randn(2, 4, 9, 9)
+    plain = conv(x)
+    net = nn.Sequential(conv)
+    add_adapters(net)
+    adapters = [module for module in net.modules() if isinstance(module, Adapter)]
+    if groups > 1:
+        assert not adapters, "a convolution that mixes no channels keeps its weight"
+        return
+    nn.init.normal_(adapters[0].up)
+    beside = torch.einsum("or,ri,bihw->bohw", adapters[0].up, adapters[0].down, x[:, :, ::2, ::2])
+    torch.testing.assert_close(net(x), plain + beside, rtol=1e-4, atol=1e-5)
+
+
+def test_rules_name_strategies_and_cover_every_number_of_labels() -> None:
+    for pretrained in (True, False):
+        for n_labels in (1, 20, 200, 201, 100_000):
+            names = candidates("auto", pretrained=pretrained, n_labels=n_labels)
+            assert names and all(find_strategy(name, pretrained=pretrained) for name in names)
+    assert {name for rule in RULES for name in rule.candidates} <= set(STRATEGIES)
+    assert candidates("llrd", pretrained=True, n_labels=20) == ("llrd",)
+
+
+def test_unknown_strategy_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown strategy 'lpft'; did you mean 'lp-ft'"):
+        candidates("lpft", pretrained=True, n_labels=20)
+
+
+def test_random_weights_have_nothing_to_keep() -> None:
+    with pytest.raises(
+        ConfigError, match="'linear' keeps what an encoder has learned, and random weights have learned"
+    ):
+        candidates("linear", pretrained=False, n_labels=20)
