@@ -4,8 +4,9 @@
 
 Each method pretrains one encoder from random weights for the same minutes, test part left out. Each start is then
 judged on the test part: by a kNN and a logistic regression on all labels of the train part, frozen; and on draws of few
-labels, half of them positive, each of another patient, by a linear probe and by LP-FT (random weights: full). Printed are means over the
-draws and differences to random weights with intervals (bootstrap over test patients, paired). Made again, it goes on.
+labels, half of them positive, each of another patient, by a linear probe and by LP-FT (random weights: full). Printed
+are means over the draws and differences to random weights with intervals (bootstrap over test patients, paired). Made
+again, it goes on.
 """
 
 import argparse
