@@ -1,7 +1,8 @@
 """Averages of the weights over a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,6 +29,20 @@ def late_mean(first: int) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
         return mean + (now - mean) / (max(int(count) - first, 0) + 1)
 
     return update
+
+
+def mix_with(network: nn.Module, before: Mapping[str, Tensor], *, keeps: float) -> None:
+    """Move weights back towards earlier ones, by a share of the way (Wortsman 2022, arXiv 2109.01903, eq. 1).
+
+    Args:
+        before: the network's state then.
+        keeps: 0 leaves it as it is, 1 gives it the earlier weights.
+    """
+    mixed = {
+        key: torch.lerp(now, before[key], keeps) if now.is_floating_point() else now
+        for key, now in network.state_dict().items()
+    }
+    network.load_state_dict(mixed)
 
 
 def schedule(how: str) -> Callable[[float], float]:

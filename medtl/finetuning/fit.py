@@ -12,7 +12,7 @@ from medtl.data.labels import LabelTable
 from medtl.encoders.embed import embed
 from medtl.encoders.store import RANDOM_START, Start
 from medtl.finetuning.adapters import merge_adapters
-from medtl.finetuning.average import averaged, schedule
+from medtl.finetuning.average import averaged, mix_with, schedule
 from medtl.finetuning.batches import batches
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
@@ -72,6 +72,7 @@ def _train(
     """Change by gradients what the strategy says."""
     assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()} if strategy.keeps else {}
     groups = prepare(classifier, strategy, lr=plan.lr)
     join = unfreezing(classifier, strategy)
 
@@ -98,6 +99,8 @@ def _train(
     trained = module if average is None else average.module
     assert isinstance(trained, Supervised)
     merge_adapters(trained.classifier.encoder)
+    if strategy.keeps:
+        mix_with(trained.classifier, before, keeps=strategy.keeps)
     return trained.classifier
 
 

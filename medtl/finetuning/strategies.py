@@ -30,6 +30,8 @@ class Strategy:
     """Learning rate of the encoder's first stage as a share of the head's; those between lie on a geometric row."""
     gradual: bool = False
     """Stages join one after another, from the last to the first."""
+    keeps: float = 0.0
+    """The share of the weights from before training in the mean with those from after it."""
     when: str
     """When to choose it, in a few words."""
 
@@ -46,6 +48,13 @@ STRATEGIES: Mapping[str, Strategy] = {
         paper="Kumar 2022, arXiv 2202.10054",
         trains="all",
         when="the default for a start that has learned something",
+    ),
+    "wise-ft": Strategy(
+        title="mean of the linear probe and LP-FT",
+        paper="Wortsman 2022, arXiv 2109.01903, eq. 1",
+        trains="all",
+        keeps=0.5,
+        when="the default with few labels for a start that was pretrained on scans like these",
     ),
     "llrd": Strategy(
         title="layer-wise learning-rate decay",
@@ -102,7 +111,7 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(start="scans", most_labels=100, candidates=("linear", "lp-ft")),
+    Rule(start="scans", most_labels=100, candidates=("wise-ft", "linear")),
     Rule(start="elsewhere", most_labels=200, candidates=("lp-ft", "linear")),
     Rule(start="scans", most_labels=None, candidates=("lp-ft",)),
     Rule(start="elsewhere", most_labels=None, candidates=("lp-ft",)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from medtl.finetuning.average import SWA_FROM, averaged, schedule
+from medtl.finetuning.average import SWA_FROM, averaged, mix_with, schedule
 from medtl.training.schedules import one_cycle
 
 
@@ -43,3 +43,15 @@ def test_none_keeps_the_last_weights() -> None:
 def test_swa_keeps_the_rate_where_averaging_begins() -> None:
     assert [schedule("swa")(share) for share in (0.2, 0.8, 1.0)] == [one_cycle(s) for s in (0.2, SWA_FROM, SWA_FROM)]
     assert schedule("ema") is one_cycle
+
+
+def test_weights_are_mixed_with_those_from_before_and_counters_are_kept() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        network[0].weight.add_(4.0)
+        network[1].running_mean.fill_(8.0)
+        network[1].num_batches_tracked.fill_(3)
+    mix_with(network, before, keeps=0.25)
+    torch.testing.assert_close(network[0].weight, before["0.weight"] + 3)
+    assert network[1].running_mean.tolist() == [6.0, 6.0] and int(network[1].num_batches_tracked) == 3
