@@ -4,13 +4,23 @@ Passwords are hashed with argon2id in argon2-cffi's default profile (RFC 9106, s
 Failures are counted in the database, so neither a restart nor a second server process forgets them.
 """
 
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from sqlalchemy import Connection, RowMapping, func, select
+
+from medtl.config import closest
 from medtl.errors import ReviewError
+from medtl.review.moments import now
+from medtl.review.schema import LOGIN_FAILURES, SESSIONS, USERS
 from medtl.review.store import ReviewStore
 
 ROLES = ("reader", "lead", "admin")
+LONGEST_NAME = 200
 SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 200
 """Characters. Hashing a megabyte costs the server more than sending it costs the sender."""
@@ -40,6 +50,12 @@ class User:
     active: bool = True
     created_at: str = ""
 
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= LONGEST_NAME or self.name != self.name.strip() or not self.name.isprintable():
+            raise ReviewError(f"{self.name!r} is no user name; expected 1 to {LONGEST_NAME} printable characters")
+        if self.role not in ROLES:
+            raise ReviewError(f"unknown role '{self.role}'{closest(self.role, ROLES)}")
+
     @property
     def leads(self) -> bool:
         """Whether he may adjudicate and see what all readers said."""
@@ -52,12 +68,21 @@ def add(store: ReviewStore, name: str, password: str, *, role: str) -> User:
     Raises:
         ReviewError: the name is taken, the role unknown, the password shorter than 10 characters.
     """
-    raise NotImplementedError
+    user = User(name=name, role=role, created_at=now())
+    hashed = _hashed(password)
+    with store.transaction() as connection:
+        if _row(connection, name) is not None:
+            raise ReviewError(f"there is a user '{name}' already; give him a new password with: medtl users reset")
+        connection.execute(
+            USERS.insert().values(name=name, password_hash=hashed, role=role, active=True, created_at=user.created_at)
+        )
+    return user
 
 
 def listing(store: ReviewStore) -> list[User]:
     """All users, by name."""
-    raise NotImplementedError
+    with store.reading() as connection:
+        return [_user(row) for row in connection.execute(select(USERS).order_by(USERS.c.name)).mappings()]
 
 
 def reset_password(store: ReviewStore, name: str, password: str) -> None:
@@ -66,7 +91,7 @@ def reset_password(store: ReviewStore, name: str, password: str) -> None:
     Raises:
         ReviewError: no such user, or the password is too short.
     """
-    raise NotImplementedError
+    _change(store, name, password_hash=_hashed(password))
 
 
 def set_active(store: ReviewStore, name: str, active: bool) -> None:
@@ -75,12 +100,13 @@ def set_active(store: ReviewStore, name: str, active: bool) -> None:
     Raises:
         ReviewError: no such user.
     """
-    raise NotImplementedError
+    _change(store, name, active=active)
 
 
 def any_user(store: ReviewStore) -> bool:
     """Whether anybody can log in; where not, the server prints a one-time link."""
-    raise NotImplementedError
+    with store.reading() as connection:
+        return connection.execute(select(USERS.c.name).where(USERS.c.active).limit(1)).first() is not None
 
 
 def log_in(store: ReviewStore, name: str, password: str) -> User:
@@ -89,4 +115,70 @@ def log_in(store: ReviewStore, name: str, password: str) -> User:
     Raises:
         LoginError: it does not fit, or the name is locked after 5 failures within 15 minutes.
     """
-    raise NotImplementedError
+    shown = name[:LONGEST_NAME]
+    _begin_attempt(store, shown)
+    with store.reading() as connection:
+        row = _row(connection, shown)
+    # Hashing takes its time, so no transaction is held meanwhile.
+    fits = _fits(row["password_hash"] if row is not None else _nobody(), password[:LONGEST_PASSWORD])
+    if row is None or not fits or not row["active"]:
+        raise LoginError("name or password is wrong")
+    with store.transaction() as connection:
+        connection.execute(LOGIN_FAILURES.delete().where(LOGIN_FAILURES.c.name == shown))
+    return _user(row)
+
+
+def _begin_attempt(store: ReviewStore, name: str) -> None:
+    """Count an attempt as failed until it has succeeded: a hundred at once are no more than one after another."""
+    since = now(plus=-LOCKED_FOR)
+    with store.transaction() as connection:
+        connection.execute(LOGIN_FAILURES.delete().where(LOGIN_FAILURES.c.failed_at < since))
+        failures = connection.execute(
+            select(func.count()).select_from(LOGIN_FAILURES).where(LOGIN_FAILURES.c.name == name)
+        ).scalar_one()
+        if failures < FAILURES_ALLOWED:
+            connection.execute(LOGIN_FAILURES.insert().values(name=name, failed_at=now()))
+    if failures >= FAILURES_ALLOWED:
+        minutes = int(LOCKED_FOR.total_seconds() // 60)
+        raise LoginError(
+            f"too many wrong passwords for this name: it is locked for up to {minutes} minutes, or until an "
+            "administrator gives it a new one (medtl users reset)"
+        )
+
+
+def _change(store: ReviewStore, name: str, **values: object) -> None:
+    with store.transaction() as connection:
+        if _row(connection, name) is None:
+            raise ReviewError(f"there is no user '{name}'; medtl users list shows all")
+        connection.execute(USERS.update().where(USERS.c.name == name).values(**values))
+        connection.execute(SESSIONS.delete().where(SESSIONS.c.user_name == name))
+        connection.execute(LOGIN_FAILURES.delete().where(LOGIN_FAILURES.c.name == name))
+
+
+def _row(connection: Connection, name: str) -> RowMapping | None:
+    return connection.execute(select(USERS).where(USERS.c.name == name)).mappings().one_or_none()
+
+
+def _user(row: RowMapping) -> User:
+    return User(name=row["name"], role=row["role"], active=row["active"], created_at=row["created_at"])
+
+
+def _hashed(password: str) -> str:
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise ReviewError(
+            f"the password has {len(password):,} characters; expected {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}"
+        )
+    return PasswordHasher().hash(password)
+
+
+def _fits(hashed: str, password: str) -> bool:
+    try:
+        return PasswordHasher().verify(hashed, password)
+    except VerifyMismatchError:
+        return False
+
+
+@cache
+def _nobody() -> str:
+    """A hash that no password is known for, so that names without a user take as long."""
+    return PasswordHasher().hash(secrets.token_hex())
