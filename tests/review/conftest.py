@@ -93,6 +93,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(shutil.copy(request.getfixturevalue("made"), tmp_path / "r.db"))
     url, engine = request.getfixturevalue("made_on_server")
     with engine.begin() as connection:
+        connection.exec_driver_sql("SET lock_timeout = 5000")  # what an earlier test left open is its mistake
         connection.exec_driver_sql("ALTER TABLE verdicts DISABLE TRIGGER ALL")
         for table in reversed(METADATA.sorted_tables):
             connection.execute(table.delete())

@@ -121,9 +121,7 @@ def test_an_inserted_verdict_is_found(five: str) -> None:
     tamper(
         five, f"INSERT INTO verdicts (id, token, {columns}) SELECT 6, 'forged', {columns} FROM verdicts WHERE id = 5"
     )
-    with pytest.raises(
-        ReviewError, match="verdict 6 does not follow the one before it: a verdict was deleted, inserted"
-    ):
+    with pytest.raises(ReviewError, match="verdict 6 does not follow the one before it: a verdict was"):
         verify_reviews(five)
 
 
@@ -179,7 +177,7 @@ def test_a_value_of_another_kind_is_found(tmp_path: Path, made: Path) -> None:
     connection.execute("DROP TRIGGER verdicts_no_update")
     connection.execute("UPDATE verdicts SET note = x'00ff'")
     connection.close()
-    with pytest.raises(ReviewError, match="verdict 1 .* was changed after it was stored"):
+    with pytest.raises(ReviewError, match=r"verdict 1 .* was changed after it was stored"):
         verify_reviews(path)
 
 
