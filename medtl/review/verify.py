@@ -3,7 +3,7 @@
 What it finds: a verdict that was changed, deleted, inserted or put in another place by someone who did not compute all
 later hashes anew, and verdicts cut off at the end, because `head` holds their number and the last hash. What it cannot
 find by itself: someone who can write to the database and recomputes the whole chain and `head`. Against that helps a
-head that was written down elsewhere: each `verify` prints it, and `--head` checks that the chain still passes through it.
+head that was written down elsewhere: each `verify` prints it, and `--head` checks that the chain still passes through.
 Nothing helps against verdicts that were added through medtl by someone else's hands.
 """
 
@@ -82,8 +82,8 @@ def _walk(rows: Iterable[RowMapping], noted: Head | None, name: str) -> Head:
         passed = passed or at == noted
     if not passed:
         raise ReviewError(
-            f"{name}: the chain does not pass through {noted}, as it did when that was noted; it ends at {at}: verdicts "
-            "were cut off, or the whole chain was computed anew. Compare with a backup (medtl reviews backup)"
+            f"{name}: the chain does not pass through {noted}, as it did when that was noted; it ends at {at}: "
+            "verdicts were cut off, or the whole chain was computed anew. Compare with a backup (medtl reviews backup)"
         )
     return at
 
