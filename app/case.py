@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from medtl.errors import ReviewError
 from medtl.inference.runtime import Detector, Prediction
-from medtl.review.store import Verdict
+from medtl.review.records import NewCase, Score, Verdict
 
 Heat = npt.NDArray[np.float32]
 
@@ -43,36 +42,32 @@ class Case:
         """The finding to look at first: the most probable, those above their operating point before the others."""
         return max(self.prediction.scores, key=lambda score: (score.decision == "positive", score.probability)).finding
 
-    def verdicts(self, said: dict[str, str | None], *, note: str, reader: str) -> list[Verdict]:
+    def record(self) -> NewCase:
+        """The case as the store takes it up."""
+        scan = self.prediction.scan
+        return NewCase(
+            scan_id=scan.scan_id,
+            sha256=scan.sha256,
+            path=self.name,
+            bundle_id=self.prediction.bundle_id,
+            scores=tuple(
+                Score(finding=s.finding, probability=s.probability, threshold=s.threshold, decision=s.decision)
+                for s in self.prediction.scores
+            ),
+        )
+
+    def verdicts(self, case_id: int, said: dict[str, str | None], *, note: str) -> list[Verdict]:
         """What the reader chose, ready for the store.
 
         Args:
+            case_id: the number that the store gave to `record`.
             said: by finding, "agree", "disagree", "unsure" or None.
-
-        Raises:
-            ReviewError: nothing was chosen, the reader has no name, or a text is too long.
         """
-        if not any(said.values()):
-            raise ReviewError("choose agree, disagree or unsure for at least one finding first")
-        if not reader.strip():
-            raise ReviewError("enter the reader's name first")
-        scan = self.prediction.scan
+        bundle_id = self.prediction.bundle_id
         return [
-            Verdict(
-                scan_id=scan.scan_id,
-                sha256=scan.sha256,
-                source_name=self.name,
-                finding=score.finding,
-                probability=score.probability,
-                threshold=score.threshold,
-                decision=score.decision,
-                verdict=choice,
-                note=note.strip(),
-                reader=reader.strip(),
-                bundle_id=self.prediction.bundle_id,
-            )
-            for score in self.prediction.scores
-            if (choice := said[score.finding])
+            Verdict(case_id=case_id, bundle_id=bundle_id, finding=finding, verdict=choice, note=note.strip())
+            for finding, choice in said.items()
+            if choice
         ]
 
 

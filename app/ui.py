@@ -5,6 +5,7 @@ the processor and a late answer about one scan can never land beside another.
 """
 
 import logging
+import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,10 @@ from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
 from medtl.errors import ReviewError, ScanError
 from medtl.inference.runtime import Detector
-from medtl.review.store import LONGEST, VERDICTS, ReviewStore
+from medtl.review import cases, verdicts
+from medtl.review.records import LONGEST_NOTE, VERDICTS
+from medtl.review.store import ReviewStore
+from medtl.review.users import LONGEST_NAME, User
 
 log = logging.getLogger("medtl.page")
 
@@ -114,10 +118,15 @@ class Page:
                     )
                 with gr.Column(elem_id="verdict"):
                     self.note = gr.Textbox(
-                        label="Note", lines=2, max_lines=2, max_length=LONGEST, elem_id="note", placeholder="Optional"
+                        label="Note",
+                        lines=2,
+                        max_lines=2,
+                        max_length=LONGEST_NOTE,
+                        elem_id="note",
+                        placeholder="Optional",
                     )
                     with gr.Row(elem_id="sign"):
-                        self.reader = gr.Textbox(label="Reader", max_length=LONGEST // 10, elem_id="reader")
+                        self.reader = gr.Textbox(label="Reader", max_length=LONGEST_NAME, elem_id="reader")
                         self.save = gr.Button("Save verdict", variant="primary", interactive=False, elem_id="save")
                     self.saved = gr.HTML("", elem_id="saved")
                 self.header = gr.HTML(panels.header(None), elem_id="header")
@@ -310,8 +319,16 @@ class Page:
         if case is None or case.token != token:
             return panels.saved("Not saved: another scan was opened meanwhile. Look again and choose.", good=False)
         try:
+            if not any(choices):
+                raise ReviewError("choose agree, disagree or unsure for at least one finding first")
+            if not (reader or "").strip():
+                raise ReviewError("enter the reader's name first")
+            by = User(name=reader.strip(), role="reader")
             said = dict(zip(self.bundle.findings, choices, strict=True))
-            ids = self.store.save(case.verdicts(said, note=note or "", reader=reader or ""))
+            case_id = cases.add(self.store, [case.record()])[0]
+            cases.claim(self.store, case_id, by=by)
+            chosen = case.verdicts(case_id, said, note=note or "")
+            ids = verdicts.save(self.store, chosen, by=by, token=uuid.uuid4().hex)
         except ReviewError as problem:
             return panels.saved(f"Not saved: {problem}", good=False)
         numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"

@@ -16,6 +16,7 @@ if int(os.environ.get("WORLD_SIZE", "1")) > 1:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns that it looks for parameters without a gradient
 
 _PUBLIC = {
+    "backup_reviews": "medtl.review.backup",
     "deidentify": "medtl.data.deidentify",
     "demo": "medtl.demonstration",
     "evaluate": "medtl.inference.evaluate",
@@ -23,6 +24,7 @@ _PUBLIC = {
     "fetch": "medtl.data.fetch",
     "finetune": "medtl.finetuning.finetune",
     "split_check": "medtl.data.split_check",
+    "import_scores": "medtl.review.intake",
     "ingest": "medtl.data.ingest",
     "load": "medtl.inference.runtime",
     "methods": "medtl.pretraining.methods",
@@ -31,6 +33,7 @@ _PUBLIC = {
     "score": "medtl.inference.score",
     "serve": "app.server",
     "strategies": "medtl.finetuning.strategies",
+    "verify_reviews": "medtl.review.verify",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -1,55 +1,68 @@
 """Verdicts as labels: what readers said goes back into fine-tuning."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from medtl.errors import ReviewError
 from medtl.files import atomic_file
 from medtl.progress import say
-from medtl.review.store import ReviewStore, StoredVerdict
+from medtl.review import verdicts
+from medtl.review.records import StoredVerdict
+from medtl.review.store import open_existing
 
-_OPPOSITE = {"positive": "negative", "negative": "positive"}
-_LABEL = {"positive": "1", "negative": "0"}
 
+def export_labels(reviews: str | Path, out: str | Path) -> int:
+    """Write what readers found as labels, one row a scan.
 
-def export_labels(db: str | Path, out: str | Path) -> int:
-    """Write the latest verdict on each finding of each scan as a label.
-
-    A reader who agrees confirms the detector's decision, one who disagrees says the opposite, one who is unsure
-    leaves the cell empty.
+    What a lead adjudicated counts before the majority of the readers, and that before a single reader. Verdicts that
+    were corrected or taken back do not count. Where all are unsure, as many are for as against, or the image is bad,
+    the cell stays empty.
 
     Args:
-        db: the file that keeps the verdicts.
+        reviews: the file, or the PostgreSQL URL, that keeps the verdicts.
         out: the labels file: `scan_id` and one column per finding with 1, 0 or nothing; replaced once complete.
 
     Returns:
         How many scans were written.
 
     Raises:
-        ReviewError: no such file, no verdict in it, or it cannot be read.
+        ReviewError: no such store, no verdict in it, or it cannot be read.
     """
-    if not Path(db).is_file():
-        raise ReviewError(f"{db}: no such file; the review page (medtl serve) makes it")
-    store = ReviewStore(db)
-    verdicts = store.verdicts()
-    store.close()
-    if not verdicts:
-        raise ReviewError(f"{db}: holds no verdicts yet; save one on the review page (medtl serve) first")
-    findings = list(dict.fromkeys(verdict.finding for verdict in verdicts))
+    store = open_existing(reviews)
+    try:
+        standing = verdicts.standing(store)
+    finally:
+        store.close()
+    if not standing:
+        raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
+    labels = settled(standing)
+    findings = list(dict.fromkeys(finding for _, finding in labels))
     scans: dict[str, dict[str, str]] = {}
-    for verdict in verdicts:  # oldest first, so the latest wins
-        scans.setdefault(verdict.scan_id, {})[verdict.finding] = _label(verdict)
+    for (scan_id, finding), label in labels.items():
+        scans.setdefault(scan_id, {})[finding] = "" if label is None else str(label)
     with atomic_file(Path(out)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["scan_id", *findings], restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({"scan_id": scan_id} | labels for scan_id, labels in scans.items())
-    known = sum(label != "" for labels in scans.values() for label in labels.values())
+        writer.writerows({"scan_id": scan_id} | cells for scan_id, cells in scans.items())
+    known = sum(label is not None for label in labels.values())
     say(f"{known} labels of {len(scans)} scans: {out}")
     return len(scans)
 
 
-def _label(verdict: StoredVerdict) -> str:
-    if verdict.verdict == "unsure":
-        return ""
-    meant = verdict.decision if verdict.verdict == "agree" else _OPPOSITE[verdict.decision]
-    return _LABEL[meant]
+def settled(standing: Iterable[StoredVerdict]) -> dict[tuple[str, str], int | None]:
+    """The label of each (scan, finding) that somebody spoke about: adjudicated, or what most readers say, or None."""
+    spoken: dict[tuple[str, str], list[StoredVerdict]] = {}
+    for verdict in standing:
+        spoken.setdefault((verdict.scan_id, verdict.finding), []).append(verdict)
+    return {key: _settled(rows) for key, rows in spoken.items()}
+
+
+def _settled(rows: list[StoredVerdict]) -> int | None:
+    adjudicated = [row for row in rows if row.adjudicates]
+    if adjudicated:
+        return adjudicated[-1].label
+    said = [row.label for row in rows if row.label is not None]
+    if 2 * sum(said) == len(said):  # nobody is sure, or as many are for as against
+        return None
+    return int(2 * sum(said) > len(said))

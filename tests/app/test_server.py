@@ -13,6 +13,7 @@ from app.server import check_address, private_files, serve
 from app.ui import Page
 from medtl.errors import BundleError, MedtlError, ReviewError
 from medtl.inference.runtime import load
+from medtl.review import verdicts
 from medtl.review.store import ReviewStore
 
 
@@ -79,9 +80,9 @@ def test_a_verdict_never_lands_on_another_scan(bundle_folder: Path, png_file: Pa
     assert "Not saved" in page.keep(None, "", "", "Dr A", "agree", None)
     assert "for at least one finding" in page.keep(case, case.token, "", "Dr A", None, None)
     assert "enter the reader" in page.keep(case, case.token, "", "  ", "agree", None)
-    assert store.verdicts() == []
+    assert verdicts.standing(store) == []
     assert "(verdicts 1 to 2)" in page.keep(case, case.token, " n ", " Dr A ", "agree", "unsure")
-    kept = store.verdicts()
+    kept = verdicts.standing(store)
     assert [(v.finding, v.verdict, v.note, v.reader) for v in kept] == [
         ("pneumonia", "agree", "n", "Dr A"),
         ("large_nodule", "unsure", "n", "Dr A"),

@@ -1,67 +1,140 @@
-"""Verdicts become labels: the latest counts, and the file is whole or absent."""
+"""Verdicts become labels: adjudicated before majority before single, and the file is whole or absent."""
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import medtl
+from medtl.data.labels import read_labels
 from medtl.errors import ReviewError
-from medtl.review.export import export_labels
-from medtl.review.store import ReviewStore, Verdict
-
-VERDICT = Verdict(
-    scan_id="s1",
-    sha256="s1" * 32,
-    source_name="a.png",
-    finding="pneumonia",
-    probability=0.7,
-    threshold=0.5,
-    decision="positive",
-    verdict="agree",
-    note="",
-    reader="Dr A",
-    bundle_id="b1",
-)
+from medtl.review import cases, verdicts
+from medtl.review.records import Verdict
+from medtl.review.store import ReviewStore
+from tests.review.making import LEAD, A, B, C, read, said, scan, score, token
 
 
 @pytest.mark.parametrize(
-    ("decision", "verdict", "label"),
-    [
-        ("positive", "agree", "1"),
-        ("positive", "disagree", "0"),
-        ("negative", "agree", "0"),
-        ("negative", "disagree", "1"),
-        ("positive", "unsure", ""),
-        ("negative", "unsure", ""),
-    ],
+    ("probability", "verdict", "label"),
+    [(0.7, "agree", "1"), (0.7, "disagree", "0"), (0.3, "agree", "0"), (0.3, "disagree", "1"), (0.7, "unsure", "")],
 )
-def test_what_a_verdict_means(tmp_path: Path, decision: str, verdict: str, label: str) -> None:
-    ReviewStore(tmp_path / "r.db").save([replace(VERDICT, decision=decision, verdict=verdict)])
-    assert export_labels(tmp_path / "r.db", tmp_path / "labels.csv") == 1
+def test_what_a_verdict_means(where: str, tmp_path: Path, probability: float, verdict: str, label: str) -> None:
+    store = ReviewStore(where)
+    read(store, cases.add(store, [scan("s1", probability)])[0], A, verdict)
+    store.close()
+    assert medtl.export_labels(where, tmp_path / "labels.csv") == 1
     assert (tmp_path / "labels.csv").read_text() == f"scan_id,pneumonia\ns1,{label}\n"
 
 
-def test_the_latest_verdict_counts(tmp_path: Path) -> None:
-    store = ReviewStore(tmp_path / "r.db")
-    store.save([VERDICT, replace(VERDICT, finding="nodule, left", decision="negative")])
-    store.save([replace(VERDICT, scan_id="s2", verdict="disagree")])
-    store.save([replace(VERDICT, verdict="disagree")])
-    store.save([replace(VERDICT, scan_id="s2", verdict="unsure")])
-    assert export_labels(tmp_path / "r.db", tmp_path / "deep" / "labels.csv") == 2
+def test_whose_word_counts(store: ReviewStore, tmp_path: Path) -> None:
+    names = ("single", "majority", "tie", "unsure", "adjudicated", "corrected", "withdrawn", "bad", "relabelled")
+    number = dict(zip(names, cases.add(store, [scan(name, readings_wanted=3) for name in names]), strict=True))
+    read(store, number["single"], A)
+    for reader, verdict in ((A, "agree"), (B, "disagree"), (C, "disagree")):
+        read(store, number["majority"], reader, verdict)
+        read(store, number["adjudicated"], reader, verdict)
+    read(store, number["tie"], A)
+    read(store, number["tie"], B, "disagree")
+    read(store, number["unsure"], A, "unsure")
+    read(store, number["unsure"], B, "disagree")
+    read(store, number["adjudicated"], LEAD, "agree", adjudicates=True)
+    read(store, number["corrected"], A)
+    read(store, number["corrected"], A, "disagree")
+    verdicts.undo(store, read(store, number["withdrawn"], A), by=A, token=token())
+    read(store, number["bad"], A, bad_image=True)
+    read(store, number["relabelled"], A, "disagree", relabel=1)
+    assert medtl.export_labels(store.path or store._engine.url.render_as_string(False), tmp_path / "l.csv") == 8
+    with (tmp_path / "l.csv").open(newline="") as file:
+        found = {row["scan_id"]: row["pneumonia"] for row in csv.DictReader(file)}
+    assert found == {
+        "single": "1", "majority": "0", "tie": "", "unsure": "0", "adjudicated": "1", "corrected": "0", "bad": "",
+        "relabelled": "1",
+    }  # fmt: skip
+
+
+def test_finetune_reads_it(store: ReviewStore, tmp_path: Path) -> None:
+    two = (score("pneumonia", 0.9), score("nodule, left", 0.2))
+    numbers = cases.add(store, [scan("s1", scores=two), scan("s2", scores=two)])
+    for number, verdict in zip(numbers, ("agree", "disagree"), strict=True):
+        cases.claim(store, number, by=A)
+        chosen: list[Verdict] = [said(number, verdict), said(number, "unsure", finding="nodule, left")]
+        verdicts.save(store, chosen if number == numbers[0] else chosen[:1], by=A, token=token())
+    medtl.export_labels(store.path or store._engine.url.render_as_string(False), tmp_path / "deep" / "labels.csv")
     with (tmp_path / "deep" / "labels.csv").open(newline="") as file:
-        assert list(csv.DictReader(file)) == [
-            {"scan_id": "s1", "pneumonia": "0", "nodule, left": "0"},
-            {"scan_id": "s2", "pneumonia": "", "nodule, left": ""},
-        ]
+        assert next(file) == 'scan_id,pneumonia,"nodule, left"\n'
+    rows = read_labels(tmp_path / "deep" / "labels.csv")
+    assert rows.findings == ("pneumonia",), "of the other nothing is known"
+    assert rows.cells["scan_id"] == ["s1", "s2"]
+    np.testing.assert_array_equal(rows.values, [[1], [0]])
 
 
 def test_nothing_to_export(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("old")
     with pytest.raises(ReviewError, match=r"r\.db: no such file; the review page \(medtl serve\) makes it"):
-        export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
+        medtl.export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
     assert not (tmp_path / "r.db").exists()
     ReviewStore(tmp_path / "r.db").close()
     with pytest.raises(ReviewError, match=r"r\.db: holds no verdicts yet"):
-        export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
+        medtl.export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == "old"
+
+
+def scores_file(path: Path, **more: list[object]) -> Path:
+    """Two scans with two findings, and a file that was refused, as `medtl score` writes them."""
+    table = pd.DataFrame({
+        "path": ["a.dcm", "a.dcm", "b.dcm", "b.dcm", "c.pdf"],
+        "scan_id": ["0012", "0012", "s2", "s2", ""],
+        "finding": ["pneumonia", "nodule", "pneumonia", "nodule", None],
+        "probability": [0.7, 0.2, 0.1, 0.3, None],
+        "threshold": [0.5, 0.4, 0.5, 0.4, None],
+        "decision": ["positive", "negative", "negative", "negative", "refused"],
+        "reason": ["", "", "", "", "not_an_image: is a PDF document"],
+        "sha256": ["f1", "f1", "f2", "f2", "f3"],
+        "bundle_id": ["b1"] * 5,
+    } | more)  # fmt: skip
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    elif path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_scores_become_cases(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = scores_file(tmp_path / f"s{suffix}", sex=["F"] * 5, uncertainty=[None, 0.5, None, None, None])
+    assert medtl.import_scores(file, reviews=tmp_path / "r.db", readings=2) == 2
+    assert f"2 cases, 1 refused inputs left out: {tmp_path / 'r.db'}" in capsys.readouterr().err
+    assert medtl.import_scores(file, reviews=tmp_path / "r.db") == 2, "and again, which adds nothing"
+    store = ReviewStore(tmp_path / "r.db")
+    first, second = (cases.get(store, number, by=A) for number in (1, 2))
+    assert (first.scan_id, first.sha256, first.bundle_id, first.readings_wanted) == ("0012", "f1", "b1", 2)
+    assert (first.path, first.facts) == (str(Path("a.dcm").absolute()), {"sex": "F"})
+    assert first.scores == (score("pneumonia", 0.7), score("nodule", 0.2, 0.4, uncertainty=0.5))
+    assert second.scan_id == "s2"
+    with pytest.raises(ReviewError, match="there is no case 3"):
+        cases.get(store, 3, by=A)
+    store.close()
+
+
+def test_scores_that_cannot_be_used(tmp_path: Path) -> None:
+    reviews = tmp_path / "r.db"
+    for name, message in (("s.xlsx", "unknown suffix '.xlsx'"), ("none.csv", "no such file; medtl score makes it")):
+        with pytest.raises(ReviewError, match=message):
+            medtl.import_scores(tmp_path / name, reviews=reviews)
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(ReviewError, match=r"text\.parquet: cannot be read"):
+        medtl.import_scores(tmp_path / "text.parquet", reviews=reviews)
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ReviewError, match="has no column path, scan_id, finding"):
+        medtl.import_scores(tmp_path / "other.csv", reviews=reviews)
+    with pytest.raises(ReviewError, match=r"s\.csv, row 4: scan s2 pneumonia: probability 7\.0 and threshold"):
+        medtl.import_scores(scores_file(tmp_path / "s.csv", probability=[0.7, 0.2, 7, 0.3, None]), reviews=reviews)
+    with pytest.raises(ReviewError, match="row 2: scan 0012 is scored by several bundles; keep one"):
+        medtl.import_scores(scores_file(tmp_path / "s.csv", bundle_id=["b1", "b2", "b1", "b1", "b1"]), reviews=reviews)
+    with pytest.raises(ReviewError, match="holds no scan that could be scored"):
+        medtl.import_scores(scores_file(tmp_path / "s.csv", decision=["refused"] * 5), reviews=reviews)
+    assert not reviews.exists()

@@ -1,0 +1,107 @@
+"""Scores of `medtl score` become cases of the worklist."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medtl.errors import ReviewError
+from medtl.progress import say
+from medtl.review import cases
+from medtl.review.records import NewCase, Score
+from medtl.review.store import ReviewStore
+
+COLUMNS = ("path", "scan_id", "finding", "probability", "threshold", "decision", "sha256", "bundle_id")
+FACTS = ("age_years", "sex", "modality", "view", "body_part")
+"""Columns that are taken over where the file has them: what may be shown without naming anyone."""
+SCANS_AT_ONCE = 1000
+_READERS = {
+    ".parquet": pd.read_parquet,
+    ".csv": lambda path: pd.read_csv(path, dtype={"scan_id": str, "sha256": str, "bundle_id": str, "patient_id": str}),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype={"scan_id": str, "sha256": str, "bundle_id": str}),
+}
+
+
+def import_scores(scores: str | Path, *, reviews: str | Path = Path("review.db"), readings: int = 1) -> int:
+    """Fill the worklist from a scores file; made again, it adds what is new.
+
+    Args:
+        scores: what `medtl score` wrote, a row per scan and finding. Scans that were refused are left out. Columns
+            `patient_id`, `uncertainty`, `received_at` and those of `FACTS` are taken over where there are any.
+        reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing.
+        readings: how many readers have to read each case.
+
+    Returns:
+        How many cases the file holds.
+
+    Raises:
+        ReviewError: no scores file, or a row that cannot be used.
+    """
+    table = _read(Path(scores))
+    usable = table[table["decision"] != "refused"]
+    refused = len(table) - len(usable)
+    if usable.empty:
+        raise ReviewError(f"{scores}: holds no scan that could be scored; its column 'reason' says why")
+    found = [_case(Path(scores), rows, readings) for _, rows in usable.groupby("scan_id", sort=False)]
+    store = ReviewStore(reviews)
+    try:
+        for first in range(0, len(found), SCANS_AT_ONCE):
+            cases.add(store, found[first : first + SCANS_AT_ONCE])
+    finally:
+        store.close()
+    left_out = f", {refused:,} refused inputs left out" if refused else ""
+    say(f"{len(found):,} cases{left_out}: {store.name}")
+    return len(found)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if path.suffix not in _READERS:
+        raise ReviewError(f"{path}: unknown suffix '{path.suffix}'; expected {', '.join(_READERS)} from medtl score")
+    try:
+        table = _READERS[path.suffix](path)
+    except FileNotFoundError:
+        raise ReviewError(f"{path}: no such file; medtl score makes it") from None
+    except (ValueError, OSError) as problem:
+        raise ReviewError(f"{path}: cannot be read ({problem}); make it again with medtl score") from None
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise ReviewError(f"{path}: has no column {', '.join(missing)}; expected a file of medtl score")
+    return table
+
+
+def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
+    """A scan's rows; a file that was scored twice under two names counts once."""
+    rows = rows.drop_duplicates("finding")
+    records = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    first = records[0]
+    try:
+        if rows["bundle_id"].nunique() != 1:
+            raise ReviewError("is scored by several bundles; keep one")
+        return NewCase(
+            scan_id=str(first["scan_id"]),
+            sha256=str(first["sha256"]),
+            path=str(Path(str(first["path"])).absolute()),
+            bundle_id=str(first["bundle_id"]),
+            scores=tuple(_score(row) for row in records),
+            patient_id=_text(first, "patient_id"),
+            facts={name: first[name] for name in FACTS if _text(first, name)},
+            received_at=_text(first, "received_at"),
+            readings_wanted=readings,
+        )
+    except ReviewError as problem:
+        raise ReviewError(f"{path}, row {int(rows.index[0]) + 2}: scan {first['scan_id']} {problem}") from None
+
+
+def _score(row: Mapping[str, Any]) -> Score:
+    return Score(
+        finding=str(row["finding"]),
+        probability=float(row["probability"]),
+        threshold=float(row["threshold"]),
+        decision=str(row["decision"]),
+        uncertainty=float(row["uncertainty"]) if _text(row, "uncertainty") else None,
+    )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    return "" if pd.isna(row.get(name)) else str(row[name])

@@ -1,0 +1,1 @@
+"""Alembic's script folder; `medtl.review.migrate` runs it."""

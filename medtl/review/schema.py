@@ -1,0 +1,139 @@
+"""The tables of the review store, as schema 2 has them; `migrations/` leads there from earlier ones.
+
+Moments are UTC in ISO 8601 with milliseconds, a text that sorts as time does. Only `verdicts` is evidence: its rows are
+chained (`chain.py`) and never change. All other tables say where the work stands.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+USERS = Table(
+    "users",
+    METADATA,
+    Column("name", String(200), primary_key=True),
+    Column("password_hash", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("created_at", String(40), nullable=False),
+)
+
+LOGIN_FAILURES = Table(
+    "login_failures",
+    METADATA,
+    # Also of names that no user has, so that a lockout does not tell which names exist: no foreign key.
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("failed_at", String(40), nullable=False),
+    Index("login_failures_name", "name", "failed_at"),
+)
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_name", String(200), ForeignKey("users.name"), nullable=False, index=True),
+    Column("created_at", String(40), nullable=False),
+    Column("last_seen_at", String(40), nullable=False),
+    Column("expires_at", String(40), nullable=False),
+)
+
+CASES = Table(
+    "cases",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("scan_id", String(200), nullable=False, unique=True),
+    Column("sha256", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("patient_id", String(200), nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("received_at", String(40), nullable=False),
+    Column("bundle_id", String(64), nullable=False),
+    Column("urgency", Float, nullable=False),
+    Column("uncertainty", Float, nullable=False),
+    Column("readings_wanted", Integer, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("claimed_by", String(200)),
+    Column("claimed_until", String(40)),
+    Index("cases_status_urgency", "status", "urgency", "id"),
+    Index("cases_urgency", "urgency", "id"),
+    Index("cases_uncertainty", "uncertainty", "id"),
+    Index("cases_received_at", "received_at", "id"),
+    Index("cases_patient_id", "patient_id"),
+)
+
+SCORES = Table(
+    "scores",
+    METADATA,
+    Column("case_id", Integer, ForeignKey("cases.id"), primary_key=True),
+    Column("bundle_id", String(64), primary_key=True),
+    Column("finding", String(200), primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("threshold", Float, nullable=False),
+    Column("decision", String(20), nullable=False),
+    Column("uncertainty", Float, nullable=False),
+    Index("scores_finding_decision", "finding", "decision", "case_id"),
+)
+
+READINGS = Table(
+    "readings",
+    METADATA,
+    Column("case_id", Integer, ForeignKey("cases.id"), primary_key=True),
+    Column("reader", String(200), primary_key=True),
+    Column("finished_at", String(40), nullable=False),
+    Index("readings_reader", "reader", "case_id"),
+)
+
+VERDICTS = Table(
+    "verdicts",
+    METADATA,
+    # Numbered by the chain, one after the other, never by the database.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("case_id", Integer, ForeignKey("cases.id"), nullable=False, index=True),
+    Column("scan_id", String(200), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("bundle_id", String(64), nullable=False),
+    Column("finding", String(200), nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("threshold", Float, nullable=False),
+    Column("decision", String(20), nullable=False),
+    Column("verdict", String(20), nullable=False),
+    Column("relabel", Integer),
+    Column("region", Text),
+    Column("note", Text, nullable=False),
+    Column("bad_image", Boolean, nullable=False),
+    Column("verdict_first", Boolean, nullable=False),
+    Column("adjudicates", Boolean, nullable=False),
+    Column("seconds", Float),
+    Column("reader", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("supersedes", Integer, ForeignKey("verdicts.id")),
+    Column("token", String(200), nullable=False),
+    Column("created_at", String(40), nullable=False),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    UniqueConstraint("token", "finding", name="verdicts_token"),
+    Index("verdicts_created_at", "created_at"),
+)
+
+HEAD = Table(
+    "head",
+    METADATA,
+    # One row: how many verdicts there are, and the hash of the last. Locked while one is appended.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("count", Integer, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
