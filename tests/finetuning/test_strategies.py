@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from medtl.encoders.depth import stages_of
 from medtl.encoders.table import TABLE, build_encoder
 from medtl.errors import ConfigError
 from medtl.finetuning.adapters import Adapter, add_adapters, merge_adapters
-from medtl.finetuning.strategies import RULES, STRATEGIES, candidates, find_strategy
+from medtl.finetuning.strategies import RULES, STRATEGIES, Kind, candidates, find_strategy
 from medtl.finetuning.trainable import joined, layer_rates, prepare, unfreezing
 from medtl.inference.bundle import Classifier
 
@@ -173,21 +174,21 @@ def test_an_adapter_is_a_convolution_of_one_place_beside(side: int, groups: int)
 
 
 def test_rules_name_strategies_and_cover_every_number_of_labels() -> None:
-    for pretrained in (True, False):
+    for start in get_args(Kind):
         for n_labels in (1, 20, 200, 201, 100_000):
-            names = candidates("auto", pretrained=pretrained, n_labels=n_labels)
-            assert names and all(find_strategy(name, pretrained=pretrained) for name in names)
+            names = candidates("auto", start=start, n_labels=n_labels)
+            assert names and all(find_strategy(name, pretrained=start != "random") for name in names)
     assert {name for rule in RULES for name in rule.candidates} <= set(STRATEGIES)
-    assert candidates("llrd", pretrained=True, n_labels=20) == ("llrd",)
+    assert candidates("llrd", start="scans", n_labels=20) == ("llrd",)
 
 
 def test_unknown_strategy_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown strategy 'lpft'; did you mean 'lp-ft'"):
-        candidates("lpft", pretrained=True, n_labels=20)
+        candidates("lpft", start="scans", n_labels=20)
 
 
 def test_random_weights_have_nothing_to_keep() -> None:
     with pytest.raises(
         ConfigError, match="'linear' keeps what an encoder has learned, and random weights have learned"
     ):
-        candidates("linear", pretrained=False, n_labels=20)
+        candidates("linear", start="random", n_labels=20)
