@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
@@ -30,21 +31,30 @@ class Calibration:
 def calibrate(
     classifier: Classifier, data: Dataset, labels: LabelTable, rows: Rows, spec: PreprocessSpec, *, flip_average: bool
 ) -> Calibration:
-    """Choose a temperature and, by Youden's J, an operating point for each finding.
-
-    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so.
-    """
-    temperatures = dict.fromkeys(labels.findings, 1.0)
-    thresholds = dict.fromkeys(labels.findings, 0.5)
+    """Choose temperatures and operating points from labeled scans of the val part; none where `rows` is empty."""
     if len(rows) == 0:
         return Calibration(
-            temperatures=temperatures,
-            thresholds=thresholds,
+            temperatures=dict.fromkeys(labels.findings, 1.0),
+            thresholds=dict.fromkeys(labels.findings, 0.5),
             note=f"none, for want of labels in the val part (at least {ENOUGH} positive and {ENOUGH} negative scans); "
             "operating points are 0.5",
         )
     stored = (data.pixels(rows[first : first + 64]) for first in range(0, len(rows), 64))
     logits = torch.cat([logits_of(classifier, spec, batch, flip_average=flip_average) for batch in stored])
+    return calibrated_from(logits, labels, rows, where="scans of the val part")
+
+
+def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: str) -> Calibration:
+    """Choose a temperature and, by Youden's J, an operating point for each finding.
+
+    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so.
+
+    Args:
+        logits: (N, F) of the rows, from networks that have not seen their patients.
+        where: what the scans are, for the note.
+    """
+    temperatures = dict.fromkeys(labels.findings, 1.0)
+    thresholds = dict.fromkeys(labels.findings, 0.5)
     truth = labels.values[rows]
     calibrated = [finding for i, finding in enumerate(labels.findings) if enough(truth[:, i])]
     if labels.exclusive:
@@ -63,9 +73,11 @@ def calibrate(
         positives, negatives = count(y)
         if finding in calibrated:
             thresholds[finding] = operating_point(y, probabilities[known, i])
-            notes.append(f"{finding} on {positives} positive and {negatives} negative scans of the val part")
+            notes.append(f"{finding} on {positives} positive and {negatives} negative {where}")
         else:
             notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
+    if not calibrated:
+        notes.insert(0, "none: operating points are 0.5")
     return Calibration(temperatures=temperatures, thresholds=thresholds, note="; ".join(notes))
 
 

@@ -64,8 +64,7 @@ def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, An
     Raises:
         ConfigError: no such strategy, or one that does not suit the start.
     """
-    kind: Kind = "scans" if start.own else "elsewhere" if start.pretrained else "random"
-    name = candidates(plan.strategy, start=kind, n_labels=n_labels)[0]
+    name = candidates(plan.strategy, start=kind_of(start), n_labels=n_labels)[0]
     strategy = find_strategy(name, pretrained=start.pretrained)
     batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
     if start.pretrained:
@@ -80,3 +79,8 @@ def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, An
         "network": start.encoder.name,
         "input_px": start.spec.input_px,
     }
+
+
+def kind_of(start: Start) -> Kind:
+    """What a start has learned from, as the table of strategies tells starts apart."""
+    return "scans" if start.own else "elsewhere" if start.pretrained else "random"

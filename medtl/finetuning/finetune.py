@@ -13,14 +13,17 @@ from medtl.encoders.embed import embed
 from medtl.encoders.store import default_start, start_from
 from medtl.errors import ConfigError
 from medtl.files import check_replaceable
-from medtl.finetuning.calibrate import calibrate
+from medtl.finetuning.calibrate import calibrate, calibrated_from
+from medtl.finetuning.choose import choose
 from medtl.finetuning.config import FinetuneConfig, filled_in
 from medtl.finetuning.fit import fit
-from medtl.finetuning.parts import split_labeled
+from medtl.finetuning.parts import remarks, split_labeled
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
 from medtl.pretraining.presets import GENTLE, settled
 from medtl.progress import say
 from medtl.training.runs import open_run, save_config
+
+OUT_OF_FOLD = "scans to learn from, each judged by a network that had not seen its patient (out of fold)"
 
 
 def finetune(
@@ -62,6 +65,9 @@ def finetune(
     data, folder = open_dataset(Path(dataset)), Path(out)
     table = data.labels(Path(labels) if labels else None)
     parts = split_labeled(data, table)
+    notes = remarks(data, table, parts)
+    for note in notes:
+        say(note)
     check_replaceable(folder, marker=MARKER)
     asked = load(
         FinetuneConfig,
@@ -77,11 +83,19 @@ def finetune(
     torch.manual_seed(plan.seed)
     origin = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
     start = start_from(origin, spec=data.spec, network=plan.network, input_px=plan.input_px)
-    plan = plan.model_copy(update={"encoder": origin} | filled_in(plan, start, len(parts.fit)))
+    plan = plan.model_copy(update={"encoder": origin})
+    save_config(work, plan)
+    choice = choose(data, table, parts, start, plan, work, resume=resume)
+    plan = plan.model_copy(update={"strategy": choice.strategy})
+    plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
     save_config(work, plan)
     classifier, said = fit(data, table, parts, start, plan, work, resume=resume)
     say("calibrating")
-    chosen = calibrate(classifier, data, table, parts.calibrate, start.spec, flip_average=plan.flip_average)
+    if choice.out_of_fold is None:
+        chosen = calibrate(classifier, data, table, parts.calibrate, start.spec, flip_average=plan.flip_average)
+    else:
+        others = choice.out_of_fold
+        chosen = calibrated_from(torch.from_numpy(others.logits), table, others.rows, where=OUT_OF_FOLD)
     bundle = Bundle(
         name=folder.name,
         findings=table.findings,
@@ -92,7 +106,7 @@ def finetune(
         spec=start.spec,
         network=start.encoder.name,
         input_px=start.encoder.input_px,
-        training=said | {"dataset": data.fingerprint},
+        training=said | {"choice": choice.why, "remarks": "; ".join(notes) or "none", "dataset": data.fingerprint},
         calibration=chosen.note,
     )
     rows = parts.fit

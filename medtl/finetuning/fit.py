@@ -18,6 +18,7 @@ from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
 from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Parts, count
+from medtl.finetuning.stopping import EarlyStop
 from medtl.finetuning.strategies import find_strategy
 from medtl.finetuning.trainable import prepare, unfreezing
 from medtl.inference.bundle import Classifier
@@ -27,9 +28,25 @@ from medtl.training.pace import Pace
 
 
 def fit(
-    data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
+    data: Dataset,
+    labels: LabelTable,
+    parts: Parts,
+    start: Start,
+    plan: FinetuneConfig,
+    work: Path,
+    *,
+    resume: bool,
+    title: str = "fine-tuning",
 ) -> tuple[Classifier, dict[str, Any]]:
-    """Train, and say in a few words what was done."""
+    """Train, and say in a few words what was done.
+
+    Args:
+        parts: the rows to fit; those to calibrate with decide when to stop, where `plan.patience` asks for it.
+        start: its encoder is trained in place.
+        plan: complete, as `filled_in` leaves it.
+        work: an existing folder for checkpoints.
+        title: what progress lines call the work.
+    """
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     classifier = Classifier(start.encoder, len(labels.findings))
     rows = parts.fit
@@ -38,7 +55,7 @@ def fit(
     )
     with_gradients = strategy.trains != "head"
     say(
-        f"fine-tuning {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
+        f"{title}: {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
         f"scans ({counts}): {strategy.title}" + (f", {plan.steps:,} steps" if with_gradients else "")
     )
     began = time.monotonic()
@@ -46,7 +63,7 @@ def fit(
         embeddings = embed(classifier.encoder, data, rows, start.spec)
         fit_head(classifier.head, embeddings, labels.values[rows], exclusive=labels.exclusive)
     if with_gradients:
-        classifier = _train(classifier, data, labels, parts, start, plan, work, resume=resume)
+        classifier = _train(classifier, data, labels, parts, start, plan, work, resume=resume, title=title)
     said = {
         "start": " > ".join(start.history) or RANDOM_START,
         "labeled_scans": len(rows),
@@ -68,6 +85,7 @@ def _train(
     work: Path,
     *,
     resume: bool,
+    title: str,
 ) -> Classifier:
     """Change by gradients what the strategy says."""
     assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
@@ -75,15 +93,18 @@ def _train(
     before = {key: value.clone() for key, value in classifier.state_dict().items()} if strategy.keeps else {}
     groups = prepare(classifier, strategy, lr=plan.lr)
     join = unfreezing(classifier, strategy)
+    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
+    average = averaged(module, plan.average, steps=plan.steps)
+    trained = module if average is None else average.module
+    assert isinstance(trained, Supervised)
+    stop = EarlyStop(trained, data, labels, parts.calibrate, start.spec, plan, work) if plan.patience else None
 
     def enough(done: int, share: float) -> bool:
         join(share)
-        return False
+        return stop is not None and stop.stands_still(done)
 
-    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
-    average = averaged(module, plan.average, steps=plan.steps)
     train(
-        title="fine-tuning",
+        title=title,
         module=module,
         optimizer=torch.optim.AdamW(groups, weight_decay=plan.weight_decay),
         batch_at=batches(data, labels, parts.fit, start.spec, plan),
@@ -94,10 +115,11 @@ def _train(
         identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
         resume=resume,
         averaged=average,
+        after_step=stop.check if stop else None,
         enough=enough,
     )
-    trained = module if average is None else average.module
-    assert isinstance(trained, Supervised)
+    if stop:
+        stop.take_best()
     merge_adapters(trained.classifier.encoder)
     if strategy.keeps:
         mix_with(trained.classifier, before, keeps=strategy.keeps)

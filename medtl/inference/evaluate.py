@@ -106,6 +106,8 @@ def _context(detector: Detector, data: Dataset, split: str, seen: int) -> dict[s
         "network": f"{bundle.network} at {bundle.input_px} px",
         "start": str(bundle.training.get("start", "")),
         "trained on": f"{bundle.training.get('labeled_scans', '?')} labeled scans",
+        "strategy": str(bundle.training.get("strategy", "")),
+        "remarks on training": str(bundle.training.get("remarks", "")),
         "calibration": bundle.calibration,
         "date": date.today().isoformat(),
     }

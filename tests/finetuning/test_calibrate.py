@@ -37,7 +37,7 @@ def test_too_few_labels_are_said(trained, dataset: Dataset) -> None:
     rows = np.concatenate([positive[:4], negative[:30]])
     chosen = calibrate(classifier, dataset, labels, rows, bundle.spec, flip_average=False)
     assert (chosen.temperatures, chosen.thresholds) == ({"spot": 1.0}, {"spot": 0.5})
-    assert chosen.note == "spot none (4 positive, 30 negative scans are too few)"
+    assert chosen.note == "none: operating points are 0.5; spot none (4 positive, 30 negative scans are too few)"
 
 
 def test_parts_keep_test_and_calibration_out_of_fitting(dataset: Dataset) -> None:

@@ -43,3 +43,33 @@ def test_exclusive_findings_get_one_softmax_regression() -> None:
     reference = LogisticRegression(C=PENALTY_C, max_iter=1000)
     scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
     assert (predicted == reference.fit(scaled, classes).predict(scaled)).all()
+
+
+def test_a_class_that_is_not_there_is_rare() -> None:
+    """As in a fold of few labels: the head says the share of positives, counting half a scan of either class more."""
+    head = nn.Linear(4, 2)
+    labels = np.zeros((9, 2), np.float32)
+    labels[:4, 1] = 1
+    fit_head(head, embeddings(9), labels, exclusive=False)
+    with torch.no_grad():
+        found = head(embeddings(9)).sigmoid()
+    torch.testing.assert_close(found[:, 0], torch.full((9,), 0.05))
+    assert found[:4, 1].mean() > found[4:, 1].mean()
+
+
+@pytest.mark.parametrize("here", [[0, 1], [0, 2], [1]])
+def test_exclusive_classes_that_are_not_there(here: list[int]) -> None:
+    x = embeddings(60)
+    classes = np.resize(here, 60)
+    x[:, 0] += torch.from_numpy(classes * 2.0)
+    head = nn.Linear(4, 3)
+    fit_head(head, x, np.eye(3, dtype=np.float32)[classes], exclusive=True)
+    with torch.no_grad():
+        found = head(x).softmax(dim=1).numpy()
+    missing = [c for c in range(3) if c not in here]
+    assert found[:, missing].max() < 0.1
+    if len(here) == 2:
+        scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
+        expected = LogisticRegression(C=PENALTY_C, max_iter=1000).fit(scaled, classes).predict_proba(scaled)[:, 1]
+        both = found[:, here[1]] / found[:, here].sum(axis=1)
+        assert both == pytest.approx(expected, abs=1e-4)
