@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
 from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Parts, count
+from medtl.finetuning.semi.learn import Joint, with_unlabeled
 from medtl.finetuning.strategies import find_strategy
 from medtl.finetuning.trainable import prepare, unfreezing
 from medtl.inference.bundle import Classifier
@@ -27,9 +29,21 @@ from medtl.training.pace import Pace
 
 
 def fit(
-    data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
+    data: Dataset,
+    labels: LabelTable,
+    parts: Parts,
+    start: Start,
+    plan: FinetuneConfig,
+    work: Path,
+    *,
+    resume: bool,
+    title: str = "fine-tuning",
 ) -> tuple[Classifier, dict[str, Any]]:
-    """Train, and say in a few words what was done."""
+    """Train, and say in a few words what was done.
+
+    Args:
+        title: what the progress line calls the work.
+    """
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     classifier = Classifier(start.encoder, len(labels.findings))
     rows = parts.fit
@@ -41,12 +55,12 @@ def fit(
         f"fine-tuning {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
         f"scans ({counts}): {strategy.title}" + (f", {plan.steps:,} steps" if with_gradients else "")
     )
-    began = time.monotonic()
+    began, joined = time.monotonic(), dict[str, Any]()
     if strategy.head_first:
         embeddings = embed(classifier.encoder, data, rows, start.spec)
         fit_head(classifier.head, embeddings, labels.values[rows], exclusive=labels.exclusive)
     if with_gradients:
-        classifier = _train(classifier, data, labels, parts, start, plan, work, resume=resume)
+        classifier, joined = _train(classifier, data, labels, parts, start, plan, work, resume=resume, title=title)
     said = {
         "start": " > ".join(start.history) or RANDOM_START,
         "labeled_scans": len(rows),
@@ -55,7 +69,7 @@ def fit(
         "steps": plan.steps if with_gradients else 0,
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
-    return classifier.eval(), said
+    return classifier.eval(), said | joined
 
 
 def _train(
@@ -68,8 +82,9 @@ def _train(
     work: Path,
     *,
     resume: bool,
-) -> Classifier:
-    """Change by gradients what the strategy says."""
+    title: str,
+) -> tuple[Classifier, dict[str, Any]]:
+    """Change by gradients what the strategy says; what is to be said of the scans without labels."""
     assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     groups = prepare(classifier, strategy, lr=plan.lr)
@@ -79,26 +94,44 @@ def _train(
         join(share)
         return False
 
-    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
+    supervised = Supervised(
+        classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss
+    )
+    identity = {"dataset": data.fingerprint, "labels": _digest(labels, parts)}
+    alone = Joint(module=supervised, batch_at=batches(data, labels, parts.fit, start.spec, plan))
+    joint = with_unlabeled(
+        data, labels, parts, start, plan, alone=alone, folder=work, identity="/".join(identity.values()),
+        fit_member=partial(_fit_member, data, labels, resume=resume),
+    )  # fmt: skip
+    module = joint.module
     average = averaged(module, plan.average, steps=plan.steps)
     train(
-        title="fine-tuning",
+        title=title,
         module=module,
         optimizer=torch.optim.AdamW(groups, weight_decay=plan.weight_decay),
-        batch_at=batches(data, labels, parts.fit, start.spec, plan),
+        batch_at=joint.batch_at,
         rate_at=schedule(plan.average),
         pace=Pace(steps=plan.steps),
         batch_size=plan.batch_size,
         folder=work,
-        identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
+        identity=identity,
         resume=resume,
         averaged=average,
+        after_step=joint.after_step,
         enough=enough,
     )
     trained = module if average is None else average.module
-    assert isinstance(trained, Supervised)
-    merge_adapters(trained.classifier.encoder)
-    return trained.classifier
+    learned = trained if isinstance(trained, Supervised) else trained.supervised
+    assert isinstance(learned, Supervised)
+    merge_adapters(learned.classifier.encoder)
+    return learned.classifier, joint.said
+
+
+def _fit_member(
+    data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
+) -> Classifier:
+    """A member of an ensemble."""
+    return fit(data, labels, parts, start, plan, work, resume=resume, title=work.name.replace("-", " "))[0]
 
 
 def _digest(labels: LabelTable, parts: Parts) -> str:

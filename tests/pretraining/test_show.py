@@ -17,7 +17,9 @@ from tests.test_cli import refused, run
 
 def test_the_picture_shows_scans_and_views_and_starts_nothing(dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "deep/run"
-    done = run("pretrain", dataset.folder, "--show-views", "--out", out, "--set", "views.preset=ct", "--set", "input_px=40")
+    done = run(
+        "pretrain", dataset.folder, "--show-views", "--out", out, "--set", "views.preset=ct", "--set", "input_px=40"
+    )
     assert done.returncode == 0, done.stderr
     assert "preset ct" in done.stderr and f"{out}-views.png" in done.stderr
     assert [path.name for path in out.parent.iterdir()] == ["run-views.png"]
