@@ -10,13 +10,16 @@ from safetensors.torch import load_file
 
 import medtl
 from medtl.data.dataset import Dataset
+from medtl.encoders.store import start_from
 from medtl.errors import ConfigError
+from medtl.finetuning.config import SEMI_AUTO, SEMI_MOST_LABELS, FinetuneConfig, filled_in
 from medtl.finetuning.parts import Parts
 from medtl.finetuning.semi import TABLE, members
 from medtl.finetuning.semi.batch import unlabeled_batches, unlabeled_rows
 from medtl.inference.bundle import read_bundle
 from medtl.pretraining.views import GENTLE
 from tests.finetuning.semi.test_semi_members import train_rows
+from tests.volumes import write_volumes
 
 SMALL = [
     "network=resnet10-half", "input_px=16", "steps=3", "batch_size=4", "unlabeled.distil.members=2",
@@ -78,6 +81,23 @@ def test_findings_that_exclude_each_other(semi: str, dataset: Dataset, tmp_path:
         dataset.folder, labels=labels, encoder="random", semi=semi, out=tmp_path / "bundle", settings=SMALL
     )
     assert read_bundle(out)[0].exclusive and training(out)["semi"] == semi
+
+
+@pytest.mark.parametrize("semi", TABLE)
+def test_volumes(semi: str, tmp_path: Path) -> None:
+    volumes = write_volumes(tmp_path / "volumes", count=40)
+    lines = (volumes.folder / "labels.csv").read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(lines[:1] + lines[-12:]) + "\n")
+    out = medtl.finetune(
+        volumes.folder, labels=tmp_path / "few.csv", encoder="random", semi=semi, out=tmp_path / "out", settings=SMALL
+    )
+    assert read_bundle(out)[0].spec.dims == 3 and training(out)["semi"] == semi
+
+
+@pytest.mark.parametrize(("n_labels", "semi"), [(SEMI_MOST_LABELS, SEMI_AUTO), (SEMI_MOST_LABELS + 1, "none")])
+def test_auto_goes_by_the_number_of_labels(n_labels: int, semi: str, dataset: Dataset) -> None:
+    start = start_from("random", spec=dataset.spec)
+    assert filled_in(FinetuneConfig(semi="auto"), start, n_labels)["semi"] == semi
 
 
 def test_scans_that_calibrate_are_no_scans_to_learn_from(dataset: Dataset) -> None:
