@@ -199,6 +199,13 @@ def finetune(
     strategy: Annotated[
         str | None, typer.Option(help="How to adapt the encoder; medtl strategies lists all [default: auto]")
     ] = None,
+    semi: Annotated[
+        str | None,
+        typer.Option(
+            help="How scans without labels take part: none, fixmatch, mixmatch, mean-teacher, distil or auto "
+            "[default: none]"
+        ),
+    ] = None,
     resume: Resume = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006
@@ -210,6 +217,7 @@ def finetune(
         labels=labels,
         encoder=encoder,
         strategy=strategy,
+        semi=semi,
         resume=resume,
         config=config,
         settings=settings,

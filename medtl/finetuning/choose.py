@@ -12,10 +12,10 @@ from medtl.encoders.store import Start
 from medtl.errors import RunError
 from medtl.evaluation.intervals import patient_weights
 from medtl.files import read_json, write_json
-from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of
+from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of, strategies_for
 from medtl.finetuning.crossfit import FEWEST, FOLDS, Fold, OutOfFold, crossfit, folds_of
 from medtl.finetuning.parts import Parts
-from medtl.finetuning.strategies import AUTO, Kind, candidates
+from medtl.finetuning.strategies import AUTO, Kind
 from medtl.progress import say
 
 MOST_LABELS = 500
@@ -69,7 +69,7 @@ def choose(
 def _chosen(
     data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
 ) -> Choice:
-    names = candidates(plan.strategy, start=kind_of(start), n_labels=len(parts.fit))
+    names = strategies_for(plan, start, len(parts.fit))
     calibrated = len(parts.calibrate) > 0
     asked = (
         "asked for"
@@ -155,7 +155,8 @@ class _Gain:
 
 
 def _plan(plan: FinetuneConfig, start: Start, parts: Parts, name: str) -> FinetuneConfig:
-    named = plan.model_copy(update={"strategy": name})
+    """What a candidate is tried with: labels alone."""
+    named = plan.model_copy(update={"strategy": name, "semi": "none"})
     return named.model_copy(update=filled_in(named, start, len(parts.fit)))
 
 

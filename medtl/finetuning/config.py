@@ -1,12 +1,15 @@
 """What decides what fine-tuning learns, and what is chosen where nobody says."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from medtl.config import StrictModel
 from medtl.encoders.store import Start
-from medtl.finetuning.strategies import AUTO, Kind, candidates, find_strategy
+from medtl.errors import ConfigError
+from medtl.finetuning.semi.config import Semi, UnlabeledConfig
+from medtl.finetuning.strategies import AUTO, STRATEGIES, Kind, candidates, find_strategy
 from medtl.pretraining.presets import GENTLE
 from medtl.pretraining.views import ViewsConfig
 
@@ -17,7 +20,8 @@ class FinetuneConfig(StrictModel):
     encoder: str | None = None
     """Where the encoder's weights start: "random", "imagenet", the folder of a pretraining run or of a bundle, or a
     file with a ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images, "random" for
-    volumes and where a network or a side is asked for that the start from ImageNet does not have."""
+    volumes and where a network or a side is asked for that the start from ImageNet does not have. For
+    `semi: distil` several, joined by commas: the members take turns, the detector starts from the first."""
     strategy: str = AUTO
     """How the encoder is adapted: a name of the table that `medtl strategies` prints, or "auto"."""
     network: str | None = None
@@ -51,11 +55,56 @@ class FinetuneConfig(StrictModel):
     """How training images differ from the scan: the preset "gentle", and what is said here."""
     flip_average: bool = False
     """Average the logits over the scan and its mirror image. Only where left and right may change places."""
+    semi: Semi = "none"
+    """How the scans without labels take part: "none", or a semi-supervised method; "auto" takes what helped where it
+    was measured."""
+    unlabeled: UnlabeledConfig = UnlabeledConfig()
+    """Its settings."""
     seed: int = 0
     """Same seed, same data, same machine: same weights."""
 
 
 RANDOM_LR = 1e-3
+SEMI_STEPS = 200
+"""The least number of steps with scans without labels, which there are more of to see."""
+SEMI_AUTO: Semi = "mean-teacher"
+"""What "auto" is with few labels."""
+SEMI_MOST_LABELS = 100
+"""What is more was not measured, and "auto" then leaves the scans without labels out."""
+
+
+def origins(encoder: str) -> list[str]:
+    """The starts that `FinetuneConfig.encoder` names, one or several joined by commas."""
+    if Path(encoder).exists():  # a comma may be part of a name
+        return [encoder]
+    return [name.strip() for name in encoder.split(",") if name.strip()]
+
+
+def semi_of(plan: FinetuneConfig, n_labels: int) -> Semi:
+    """How scans without labels take part; "auto" becomes its default."""
+    if plan.semi != "auto":
+        return plan.semi
+    return SEMI_AUTO if n_labels <= SEMI_MOST_LABELS else "none"
+
+
+def strategies_for(plan: FinetuneConfig, start: Start, n_labels: int) -> tuple[str, ...]:
+    """The strategies that come into question, the default first.
+
+    Raises:
+        ConfigError: no such strategy, one that does not suit the start, or one without gradients where scans without
+            labels take part.
+    """
+    names = candidates(plan.strategy, start=kind_of(start), n_labels=n_labels)
+    semi = semi_of(plan, n_labels)
+    if semi == "none":
+        return names
+    by_gradients = tuple(name for name in names if STRATEGIES[name].trains != "head")
+    if not by_gradients:
+        raise ConfigError(
+            f"strategy '{plan.strategy}' changes the head only, and semi '{semi}' learns from scans without labels "
+            "by changing the encoder; choose lp-ft or auto, or --semi none"
+        )
+    return by_gradients
 
 
 def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, Any]:
@@ -64,15 +113,19 @@ def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, An
     Raises:
         ConfigError: no such strategy, or one that does not suit the start.
     """
-    name = candidates(plan.strategy, start=kind_of(start), n_labels=n_labels)[0]
+    semi = semi_of(plan, n_labels)
+    name = strategies_for(plan, start, n_labels)[0]
     strategy = find_strategy(name, pretrained=start.pretrained)
     batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
     if start.pretrained:
         steps, lr = min(max(100, 8 * n_labels // batch_size), 2000), strategy.lr
     else:
         steps, lr = min(max(600, 12 * n_labels // batch_size), 3000), RANDOM_LR
+    if semi != "none":
+        steps = max(steps, SEMI_STEPS)
     return {
         "strategy": name,
+        "semi": semi,
         "batch_size": batch_size,
         "steps": plan.steps or steps,
         "lr": plan.lr or lr,

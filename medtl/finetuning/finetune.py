@@ -15,7 +15,7 @@ from medtl.errors import ConfigError
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import calibrate, calibrated_from
 from medtl.finetuning.choose import choose
-from medtl.finetuning.config import FinetuneConfig, filled_in
+from medtl.finetuning.config import FinetuneConfig, filled_in, origins
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import remarks, split_labeled
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
@@ -33,6 +33,7 @@ def finetune(
     labels: str | Path | None = None,
     encoder: str | Path | None = None,
     strategy: str | None = None,
+    semi: str | None = None,
     resume: bool = False,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
@@ -48,8 +49,11 @@ def finetune(
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
         labels: a labels file; None takes the one in the dataset.
         encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
-            weights; None takes the config's, by default "imagenet" for images and "random" for volumes.
+            weights; None takes the config's, by default "imagenet" for images and "random" for volumes. With
+            `semi="distil"` several, joined by commas.
         strategy: a name of the table `medtl.strategies()`, or "auto"; None takes the config's, "auto" by default.
+        semi: how the scans without labels take part: "none", "fixmatch", "mixmatch", "mean-teacher", "distil" or
+            "auto"; None takes the config's, "none" by default.
         resume: go on with an interrupted run.
         config: a YAML file with any of the keys of `FinetuneConfig`.
         settings: strings `key=value`, as `--set` on the command line.
@@ -75,15 +79,18 @@ def finetune(
         settings=settings,
         encoder=None if encoder is None else str(encoder),
         strategy=strategy,
+        semi=semi,
     )
+    if asked.encoder and len(origins(asked.encoder)) != 1 and asked.semi != "distil":
+        raise ConfigError(f"encoder: '{asked.encoder}' is not one start; several, joined by commas, need --semi distil")
     if "views" in asked.model_fields_set:
         asked = asked.model_copy(update={"views": settled(asked.views, GENTLE, dims=data.spec.dims)})
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
-    origin = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
-    start = start_from(origin, spec=data.spec, network=plan.network, input_px=plan.input_px)
-    plan = plan.model_copy(update={"encoder": origin})
+    encoder = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
+    start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px)
+    plan = plan.model_copy(update={"encoder": encoder})
     save_config(work, plan)
     choice = choose(data, table, parts, start, plan, work, resume=resume)
     plan = plan.model_copy(update={"strategy": choice.strategy})

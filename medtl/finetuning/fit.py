@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
 from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Parts, count
+from medtl.finetuning.semi.learn import Joint, with_unlabeled
 from medtl.finetuning.stopping import EarlyStop
 from medtl.finetuning.strategies import find_strategy
 from medtl.finetuning.trainable import prepare, unfreezing
@@ -48,6 +50,7 @@ def fit(
         title: what progress lines call the work.
     """
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
+    torch.manual_seed(plan.seed)  # for the head, whatever was tried before
     classifier = Classifier(start.encoder, len(labels.findings))
     rows = parts.fit
     counts = ", ".join(
@@ -58,12 +61,12 @@ def fit(
         f"{title}: {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
         f"scans ({counts}): {strategy.title}" + (f", {plan.steps:,} steps" if with_gradients else "")
     )
-    began = time.monotonic()
+    began, joined = time.monotonic(), dict[str, Any]()
     if strategy.head_first:
         embeddings = embed(classifier.encoder, data, rows, start.spec)
         fit_head(classifier.head, embeddings, labels.values[rows], exclusive=labels.exclusive)
     if with_gradients:
-        classifier = _train(classifier, data, labels, parts, start, plan, work, resume=resume, title=title)
+        classifier, joined = _train(classifier, data, labels, parts, start, plan, work, resume=resume, title=title)
     said = {
         "start": " > ".join(start.history) or RANDOM_START,
         "labeled_scans": len(rows),
@@ -72,7 +75,7 @@ def fit(
         "steps": plan.steps if with_gradients else 0,
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
-    return classifier.eval(), said
+    return classifier.eval(), said | joined
 
 
 def _train(
@@ -86,16 +89,23 @@ def _train(
     *,
     resume: bool,
     title: str,
-) -> Classifier:
-    """Change by gradients what the strategy says."""
+) -> tuple[Classifier, dict[str, Any]]:
+    """Change by gradients what the strategy says; what is to be said of the scans without labels."""
     assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     before = {key: value.clone() for key, value in classifier.state_dict().items()} if strategy.keeps else {}
     groups = prepare(classifier, strategy, lr=plan.lr)
     join = unfreezing(classifier, strategy)
     module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
-    average = averaged(module, plan.average, steps=plan.steps)
-    trained = module if average is None else average.module
+    identity = {"dataset": data.fingerprint, "labels": _digest(labels, parts)}
+    alone = Joint(module=module, batch_at=batches(data, labels, parts.fit, start.spec, plan))
+    joint = with_unlabeled(
+        data, labels, parts, start, plan, alone=alone, folder=work, identity="/".join(identity.values()),
+        fit_member=partial(_fit_member, data, labels, resume=resume),
+    )  # fmt: skip
+    average = averaged(joint.module, plan.average, steps=plan.steps)
+    kept = joint.module if average is None else average.module
+    trained = kept if isinstance(kept, Supervised) else kept.supervised
     assert isinstance(trained, Supervised)
     stop = EarlyStop(trained, data, labels, parts.calibrate, start.spec, plan, work) if plan.patience else None
 
@@ -103,19 +113,23 @@ def _train(
         join(share)
         return stop is not None and stop.stands_still(done)
 
+    def after(done: int, share: float) -> dict[str, float]:
+        moved = joint.after_step(done, share) if joint.after_step else {}
+        return moved | (stop.check(done, share) if stop else {})
+
     train(
         title=title,
-        module=module,
+        module=joint.module,
         optimizer=torch.optim.AdamW(groups, weight_decay=plan.weight_decay),
-        batch_at=batches(data, labels, parts.fit, start.spec, plan),
+        batch_at=joint.batch_at,
         rate_at=schedule(plan.average),
         pace=Pace(steps=plan.steps),
         batch_size=plan.batch_size,
         folder=work,
-        identity={"dataset": data.fingerprint, "labels": _digest(labels, parts)},
+        identity=identity,
         resume=resume,
         averaged=average,
-        after_step=stop.check if stop else None,
+        after_step=after,
         enough=enough,
     )
     if stop:
@@ -123,7 +137,14 @@ def _train(
     merge_adapters(trained.classifier.encoder)
     if strategy.keeps:
         mix_with(trained.classifier, before, keeps=strategy.keeps)
-    return trained.classifier
+    return trained.classifier, joint.said
+
+
+def _fit_member(
+    data: Dataset, labels: LabelTable, parts: Parts, start: Start, plan: FinetuneConfig, work: Path, *, resume: bool
+) -> Classifier:
+    """A member of an ensemble."""
+    return fit(data, labels, parts, start, plan, work, resume=resume, title=work.name.replace("-", " "))[0]
 
 
 def _digest(labels: LabelTable, parts: Parts) -> str:
