@@ -30,6 +30,7 @@ _PUBLIC = {
     "methods": "medtl.pretraining.methods",
     "open_dataset": "medtl.data.dataset",
     "pretrain": "medtl.pretraining.pretrain",
+    "report_reviews": "medtl.review.report",
     "score": "medtl.inference.score",
     "serve": "app.server",
     "strategies": "medtl.finetuning.strategies",

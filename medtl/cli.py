@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import medtl
-from medtl import torchrun
+from medtl import cli_reviews, torchrun
 from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-reviews = typer.Typer(help="Readers' verdicts.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(reviews, name="reviews")
+app.add_typer(cli_reviews.reviews, name="reviews")
+app.add_typer(cli_reviews.users, name="users")
 split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(split, name="split")
 
@@ -263,15 +263,6 @@ def serve(
 ) -> None:
     """Open the review page for a bundle."""
     medtl.serve(bundle, reviews=reviews, host=host, port=port)
-
-
-@reviews.command("export")
-def export_reviews(
-    out: Annotated[Path, typer.Option(help="The labels file to write.")],
-    reviews: Annotated[Path, typer.Option(help="The file that keeps the verdicts.")] = Path("review.db"),
-) -> None:
-    """Write the verdicts as labels that finetune reads."""
-    medtl.export_labels(reviews, out=out)
 
 
 def main() -> None:

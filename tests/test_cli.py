@@ -86,6 +86,7 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
         "serve",
         "demo",
         "reviews",
+        "users",
     ],
 )
 def test_help_answers(command: str) -> None:

@@ -16,11 +16,9 @@ COLUMNS = ("path", "scan_id", "finding", "probability", "threshold", "decision",
 FACTS = ("age_years", "sex", "modality", "view", "body_part")
 """Columns that are taken over where the file has them: what may be shown without naming anyone."""
 SCANS_AT_ONCE = 1000
-_READERS = {
-    ".parquet": pd.read_parquet,
-    ".csv": lambda path: pd.read_csv(path, dtype={"scan_id": str, "sha256": str, "bundle_id": str, "patient_id": str}),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype={"scan_id": str, "sha256": str, "bundle_id": str}),
-}
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+_IDS = {"scan_id": str, "sha256": str, "bundle_id": str, "patient_id": str}
+"""Ids may be made of digits only, and begin with zeros."""
 
 
 def import_scores(scores: str | Path, *, reviews: str | Path = Path("review.db"), readings: int = 1) -> int:
@@ -56,10 +54,15 @@ def import_scores(scores: str | Path, *, reviews: str | Path = Path("review.db")
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if path.suffix not in _READERS:
-        raise ReviewError(f"{path}: unknown suffix '{path.suffix}'; expected {', '.join(_READERS)} from medtl score")
+    if path.suffix not in SUFFIXES:
+        raise ReviewError(f"{path}: unknown suffix '{path.suffix}'; expected {', '.join(SUFFIXES)} from medtl score")
     try:
-        table = _READERS[path.suffix](path)
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        elif path.suffix == ".csv":
+            table = pd.read_csv(path, dtype=_IDS, float_precision="round_trip")
+        else:
+            table = pd.read_json(path, lines=True, dtype=_IDS, precise_float=True)
     except FileNotFoundError:
         raise ReviewError(f"{path}: no such file; medtl score makes it") from None
     except (ValueError, OSError) as problem:

@@ -102,6 +102,9 @@ class ReviewStore:
         self._engine.dispose()
 
     def _bring_to_schema(self) -> None:
+        with self.reading() as connection:  # mostly nothing is to be done, and nobody need be waited for
+            if found_revision(connection, self.name) == HEAD_REVISION:
+                return
         with self.transaction() as connection:
             revision = found_revision(connection, self.name)
             if revision == HEAD_REVISION:

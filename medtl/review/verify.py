@@ -90,7 +90,7 @@ def _walk(rows: Iterable[RowMapping], noted: Head | None, name: str) -> Head:
 
 def _hash(row: RowMapping) -> Any:
     try:
-        return row_hash(row)
+        return row_hash(dict(row))
     except (TypeError, ValueError):  # a value of a kind that no verdict has
         return None
 

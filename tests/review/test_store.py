@@ -270,12 +270,12 @@ def test_a_server_says_what_is_wrong(server: str) -> None:
 
 WORKER = """
 import json, sys, uuid
-from medtl.review import cases, verdicts
+from medtl.review import cases, store as database, verdicts
 from medtl.review.records import Verdict
-from medtl.review.store import ReviewStore
 from medtl.review.users import User
+database.WAIT_FOR_LOCK_MS = 100_000  # two that save without a pause, on a busy machine
 where, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-store, by = ReviewStore(where), User(name=name, role="reader")
+store, by = database.ReviewStore(where), User(name=name, role="reader")
 case = cases.claim(store, int(sys.argv[4]), by=by)
 for _ in range(count):
     chosen = [Verdict(case_id=case.id, bundle_id="b1", finding=each.finding, verdict="agree") for each in case.scores]

@@ -32,26 +32,26 @@ def upgrade() -> None:
 def _make_people() -> None:
     op.create_table(
         "users",
-        Column("name", String(200), primary_key=True),
-        Column("password_hash", String(200), nullable=False),
-        Column("role", String(20), nullable=False),
+        Column("name", String, primary_key=True),
+        Column("password_hash", String, nullable=False),
+        Column("role", String, nullable=False),
         Column("active", Boolean, nullable=False),
-        Column("created_at", String(40), nullable=False),
+        Column("created_at", String, nullable=False),
     )
     op.create_table(
         "login_failures",
         Column("id", Integer, primary_key=True),
-        Column("name", String(200), nullable=False),
-        Column("failed_at", String(40), nullable=False),
+        Column("name", String, nullable=False),
+        Column("failed_at", String, nullable=False),
     )
     op.create_index("login_failures_name", "login_failures", ["name", "failed_at"])
     op.create_table(
         "sessions",
-        Column("token_hash", String(64), primary_key=True),
-        Column("user_name", String(200), sa.ForeignKey("users.name"), nullable=False),
-        Column("created_at", String(40), nullable=False),
-        Column("last_seen_at", String(40), nullable=False),
-        Column("expires_at", String(40), nullable=False),
+        Column("token_hash", String, primary_key=True),
+        Column("user_name", String, sa.ForeignKey("users.name"), nullable=False),
+        Column("created_at", String, nullable=False),
+        Column("last_seen_at", String, nullable=False),
+        Column("expires_at", String, nullable=False),
     )
     op.create_index("ix_sessions_user_name", "sessions", ["user_name"])
 
@@ -60,19 +60,19 @@ def _make_cases() -> None:
     op.create_table(
         "cases",
         Column("id", Integer, primary_key=True),
-        Column("scan_id", String(200), nullable=False, unique=True),
-        Column("sha256", String(64), nullable=False),
+        Column("scan_id", String, nullable=False, unique=True),
+        Column("sha256", String, nullable=False),
         Column("path", Text, nullable=False),
-        Column("patient_id", String(200), nullable=False),
+        Column("patient_id", String, nullable=False),
         Column("facts", Text, nullable=False),
-        Column("received_at", String(40), nullable=False),
-        Column("bundle_id", String(64), nullable=False),
+        Column("received_at", String, nullable=False),
+        Column("bundle_id", String, nullable=False),
         Column("urgency", Float, nullable=False),
         Column("uncertainty", Float, nullable=False),
         Column("readings_wanted", Integer, nullable=False),
-        Column("status", String(20), nullable=False),
-        Column("claimed_by", String(200)),
-        Column("claimed_until", String(40)),
+        Column("status", String, nullable=False),
+        Column("claimed_by", String),
+        Column("claimed_until", String),
     )
     op.create_index("cases_status_urgency", "cases", ["status", "urgency", "id"])
     op.create_index("cases_urgency", "cases", ["urgency", "id"])
@@ -82,20 +82,20 @@ def _make_cases() -> None:
     op.create_table(
         "scores",
         Column("case_id", Integer, sa.ForeignKey("cases.id"), primary_key=True),
-        Column("bundle_id", String(64), primary_key=True),
-        Column("finding", String(200), primary_key=True),
+        Column("bundle_id", String, primary_key=True),
+        Column("finding", String, primary_key=True),
         Column("place", Integer, nullable=False),
         Column("probability", Float, nullable=False),
         Column("threshold", Float, nullable=False),
-        Column("decision", String(20), nullable=False),
+        Column("decision", String, nullable=False),
         Column("uncertainty", Float, nullable=False),
     )
     op.create_index("scores_finding_decision", "scores", ["finding", "decision", "case_id"])
     op.create_table(
         "readings",
         Column("case_id", Integer, sa.ForeignKey("cases.id"), primary_key=True),
-        Column("reader", String(200), primary_key=True),
-        Column("finished_at", String(40), nullable=False),
+        Column("reader", String, primary_key=True),
+        Column("finished_at", String, nullable=False),
     )
     op.create_index("readings_reader", "readings", ["reader", "case_id"])
 
@@ -105,14 +105,14 @@ def _make_verdicts() -> None:
         "verdicts",
         Column("id", Integer, primary_key=True, autoincrement=False),
         Column("case_id", Integer, sa.ForeignKey("cases.id"), nullable=False),
-        Column("scan_id", String(200), nullable=False),
-        Column("sha256", String(64), nullable=False),
-        Column("bundle_id", String(64), nullable=False),
-        Column("finding", String(200), nullable=False),
+        Column("scan_id", String, nullable=False),
+        Column("sha256", String, nullable=False),
+        Column("bundle_id", String, nullable=False),
+        Column("finding", String, nullable=False),
         Column("probability", Float, nullable=False),
         Column("threshold", Float, nullable=False),
-        Column("decision", String(20), nullable=False),
-        Column("verdict", String(20), nullable=False),
+        Column("decision", String, nullable=False),
+        Column("verdict", String, nullable=False),
         Column("relabel", Integer),
         Column("region", Text),
         Column("note", Text, nullable=False),
@@ -120,13 +120,13 @@ def _make_verdicts() -> None:
         Column("verdict_first", Boolean, nullable=False),
         Column("adjudicates", Boolean, nullable=False),
         Column("seconds", Float),
-        Column("reader", String(200), nullable=False),
-        Column("role", String(20), nullable=False),
+        Column("reader", String, nullable=False),
+        Column("role", String, nullable=False),
         Column("supersedes", Integer, sa.ForeignKey("verdicts.id")),
-        Column("token", String(200), nullable=False),
-        Column("created_at", String(40), nullable=False),
-        Column("prev_hash", String(64), nullable=False),
-        Column("hash", String(64), nullable=False),
+        Column("token", String, nullable=False),
+        Column("created_at", String, nullable=False),
+        Column("prev_hash", String, nullable=False),
+        Column("hash", String, nullable=False),
         sa.UniqueConstraint("token", "finding", name="verdicts_token"),
     )
     op.create_index("ix_verdicts_case_id", "verdicts", ["case_id"])
@@ -135,7 +135,7 @@ def _make_verdicts() -> None:
         "head",
         Column("id", Integer, primary_key=True, autoincrement=False),
         Column("count", Integer, nullable=False),
-        Column("hash", String(64), nullable=False),
+        Column("hash", String, nullable=False),
     )
 
 

@@ -1,0 +1,180 @@
+"""What the report on the reviews says, as numbers: by week, by reader, and what to read next."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest, ks_2samp
+
+from medtl.evaluation.intervals import Estimate
+from medtl.review.agreement import cohen_kappa, fleiss_kappa
+from medtl.review.records import StoredVerdict
+
+Floats = npt.NDArray[np.float64]
+REFERENCE_SCANS = 50
+"""Scans that a week needs to be compared with, or to be compared: fewer make a distribution of chance."""
+PSI_BINS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """Agreement with the detector in one week: of `n` sure verdicts, those that confirm its decision."""
+
+    begin: date
+    n: int
+    agreement: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """The scores of one week against those of the reference week.
+
+    Args:
+        quartiles: 25, 50 and 75 % of the probabilities.
+        psi: population stability index; below 0.1 is usually called stable, above 0.25 a shift. nan where not compared.
+        p: of the two-sample Kolmogorov-Smirnov test, for one week by itself; nan where not compared.
+        reference: whether this is the reference week.
+    """
+
+    begin: date
+    n: int
+    quartiles: tuple[float, float, float]
+    psi: float
+    p: float
+    reference: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kappa:
+    """Agreement between readers on one finding; `n` scans that all of them read and were sure about."""
+
+    readers: str
+    finding: str
+    n: int
+    kappa: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds a case of one reader: 25, 50 and 75 %."""
+
+    reader: str
+    n: int
+    quartiles: tuple[float, float, float]
+
+
+def week_of(moment: str) -> date:
+    """The Monday before a moment of the store."""
+    day = date.fromisoformat(moment[:10])
+    return day - timedelta(days=day.weekday())
+
+
+def agreement_by_week(verdicts: Iterable[StoredVerdict]) -> list[Week]:
+    """How often readers confirmed what the detector said, with Wilson intervals (Wilson 1927, eq. 5).
+
+    Verdicts of several readers on one scan, and on several findings of it, are counted each; the intervals take them as
+    independent and are therefore somewhat too narrow where cases are read twice.
+    """
+    weeks: dict[date, list[bool]] = {}
+    for verdict in verdicts:
+        decided = {"positive": 1, "negative": 0}.get(verdict.decision)
+        if verdict.label is not None and decided is not None and not verdict.adjudicates:
+            weeks.setdefault(week_of(verdict.created_at), []).append(verdict.label == decided)
+    found = []
+    for begin, agreed in sorted(weeks.items()):
+        interval = binomtest(sum(agreed), len(agreed)).proportion_ci(method="wilson")
+        share = Estimate(sum(agreed) / len(agreed), float(interval.low), float(interval.high))
+        found.append(Week(begin=begin, n=len(agreed), agreement=share))
+    return found
+
+
+def drift_by_week(scores: Iterable[tuple[str, float]]) -> list[Drift]:
+    """How the detector's scores move.
+
+    They are compared with those of the first week that has enough scans, not with the bundle's training scans: on scans
+    that it learned from, a network is surer than on any others, and every hospital would seem to drift.
+
+    Args:
+        scores: (moment the scan was received, probability), of one bundle and finding.
+    """
+    weeks: dict[date, list[float]] = {}
+    for received_at, probability in scores:
+        weeks.setdefault(week_of(received_at), []).append(probability)
+    first = next((begin for begin in sorted(weeks) if len(weeks[begin]) >= REFERENCE_SCANS), None)
+    found = []
+    for begin, values in sorted(weeks.items()):
+        compared = first is not None and begin > first and len(values) >= REFERENCE_SCANS
+        reference = np.array(weeks[first] if first is not None else [])
+        found.append(
+            Drift(
+                begin=begin,
+                n=len(values),
+                quartiles=_quartiles(values),
+                psi=stability(reference, np.array(values)) if compared else math.nan,
+                p=float(ks_2samp(reference, values).pvalue) if compared else math.nan,
+                reference=begin == first,
+            )
+        )
+    return found
+
+
+def stability(reference: Floats, values: Floats) -> float:
+    """Population stability index: sum of (a - b) ln(a / b) over bins, which are the deciles of the reference.
+
+    Half a scan is added to each bin, so that an empty one does not make it infinite.
+    """
+    edges = np.unique(np.quantile(reference, np.linspace(0, 1, PSI_BINS + 1)[1:-1]))
+    shares = []
+    for sample in (reference, values):
+        counts = np.bincount(np.searchsorted(edges, sample, side="right"), minlength=len(edges) + 1) + 0.5
+        shares.append(counts / counts.sum())
+    return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
+
+
+def kappas(verdicts: Sequence[StoredVerdict]) -> list[Kappa]:
+    """Cohen's kappa of each two readers, and Fleiss' where three or more read the same scans, by finding.
+
+    Fleiss' kappa needs equally many readers a scan: it takes the scans with the commonest number of at least three.
+    """
+    said: dict[str, dict[str, dict[str, int]]] = {}
+    for verdict in verdicts:
+        if verdict.label is not None and not verdict.adjudicates:
+            said.setdefault(verdict.finding, {}).setdefault(verdict.scan_id, {})[verdict.reader] = verdict.label
+    found = []
+    for finding, scans in said.items():
+        readers = sorted({reader for labels in scans.values() for reader in labels})
+        for a, b in combinations(readers, 2):
+            both = [(labels[a], labels[b]) for labels in scans.values() if a in labels and b in labels]
+            if both:
+                first, second = np.array(both).T
+                kappa = cohen_kappa(first, second)
+                found.append(Kappa(readers=f"{a} and {b}", finding=finding, n=len(both), kappa=kappa))
+        sizes = [len(labels) for labels in scans.values() if len(labels) > 2]
+        if sizes:
+            size = max(sorted(set(sizes)), key=sizes.count)
+            rows = [sum(labels.values()) for labels in scans.values() if len(labels) == size]
+            counts = np.array([[size - positive, positive] for positive in rows])
+            words = f"any {size} readers (Fleiss)"
+            found.append(Kappa(readers=words, finding=finding, n=len(rows), kappa=fleiss_kappa(counts)))
+    return found
+
+
+def paces(verdicts: Iterable[StoredVerdict]) -> list[Pace]:
+    """Seconds a case, of each reader; all verdicts of one act of saving are one case."""
+    seconds: dict[str, dict[str, float]] = {}
+    for verdict in verdicts:
+        if verdict.seconds is not None:
+            seconds.setdefault(verdict.reader, {})[verdict.token] = verdict.seconds
+    return [
+        Pace(reader=reader, n=len(saves), quartiles=_quartiles(list(saves.values())))
+        for reader, saves in sorted(seconds.items())
+    ]
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(middle), float(high)

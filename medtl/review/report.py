@@ -1,0 +1,126 @@
+"""`medtl reviews report`: do readers agree with the detector and with each other, does it drift, what to read next."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy import Connection, func, select
+
+from medtl import __version__
+from medtl.errors import ReviewError
+from medtl.evaluation.page import number, percent
+from medtl.files import atomic_folder, write_json
+from medtl.progress import say
+from medtl.review import figures, plots, verdicts
+from medtl.review.moments import now
+from medtl.review.schema import CASES, SCORES
+from medtl.review.store import open_existing
+
+MARKER = "reviews.json"
+NEXT = 20
+"""Cases that are named to be read next."""
+
+
+def report_reviews(reviews: str | Path, *, out: str | Path) -> Path:
+    """Write `reviews.html` and `reviews.json` about the verdicts.
+
+    Args:
+        reviews: the file, or the PostgreSQL URL, that keeps the verdicts.
+        out: the folder to write, in place of an earlier report.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ReviewError: no such store, or no case in it.
+    """
+    folder, store = Path(out), open_existing(reviews)
+    try:
+        standing = verdicts.standing(store)
+        with store.reading() as connection:
+            counts = _counts(connection)
+            drifts = _drifts(connection)
+            unread = _to_read(connection)
+    finally:
+        store.close()
+    if not counts:
+        raise ReviewError(f"{store.name}: holds no case yet; fill it with medtl reviews import SCORES")
+    content: dict[str, Any] = {
+        "cases": counts,
+        "n_verdicts": len(standing),
+        "agreement": figures.agreement_by_week(standing),
+        "drift": drifts,
+        "kappas": figures.kappas(standing),
+        "paces": figures.paces(standing),
+        "next": unread,
+    }
+    with atomic_folder(folder, marker=MARKER) as temporary:
+        write_json(temporary / MARKER, _plain(content))
+        (temporary / "reviews.html").write_text(_page(content), encoding="utf-8")
+    say(f"report on {len(standing):,} verdicts: {folder / 'reviews.html'}")
+    return folder
+
+
+def _counts(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(select(CASES.c.status, func.count()).group_by(CASES.c.status).order_by(CASES.c.status))
+    return {str(status): int(count) for status, count in rows}
+
+
+def _drifts(connection: Connection) -> list[dict[str, Any]]:
+    """Of each bundle and finding, in the order in which they came."""
+    wanted = select(SCORES.c.bundle_id, SCORES.c.finding, CASES.c.received_at, SCORES.c.probability).join(CASES)
+    by_name: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for bundle_id, finding, received_at, probability in connection.execute(wanted.order_by(CASES.c.received_at)):
+        by_name.setdefault((bundle_id, finding), []).append((received_at, probability))
+    return [
+        {"bundle_id": bundle_id, "finding": finding, "weeks": figures.drift_by_week(scores)}
+        for (bundle_id, finding), scores in by_name.items()
+    ]
+
+
+def _to_read(connection: Connection) -> list[dict[str, Any]]:
+    """The open cases about which the detector is least sure, one of each patient: alike scans teach alike things."""
+    wanted = select(CASES.c.id, CASES.c.patient_id, CASES.c.uncertainty, CASES.c.scan_id).where(
+        CASES.c.status == "open"
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(wanted.order_by(CASES.c.uncertainty.desc(), CASES.c.id)):
+        whose = row.patient_id or f"case {row.id}"
+        found.setdefault(whose, {"case": row.id, "scan_id": row.scan_id, "uncertainty": row.uncertainty})
+        if len(found) == NEXT:
+            break
+    return list(found.values())
+
+
+def _page(content: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=PackageLoader("medtl.review"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number, "count": lambda n: f"{n:,}"}
+    pictures = [plots.drift(each["weeks"], f"d{i}") for i, each in enumerate(content["drift"])]
+    return environment.get_template("reviews.html").render(
+        **content,
+        agreement_plot=plots.agreement(content["agreement"], "a") if content["agreement"] else None,
+        drift_plots=pictures,
+        made=now()[:16],
+        version=__version__,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: records as objects, days as text, nan as null."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain(asdict(value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,0 +1,114 @@
+"""The report on the reviews: its numbers against hand counts and other libraries, and every name escaped."""
+
+import json
+import math
+import re
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+
+import medtl
+from medtl.errors import MedtlError, ReviewError
+from medtl.review import cases, figures, verdicts
+from medtl.review.store import ReviewStore
+from tests.review.making import LEAD, A, B, C, read, said, scan, token
+
+
+def test_the_week_begins_on_monday() -> None:
+    assert figures.week_of("2026-11-25T23:59:59.999+00:00") == date(2026, 11, 23)
+    assert figures.week_of("2026-11-23T00:00:00.000+00:00") == date(2026, 11, 23)
+
+
+def test_stability() -> None:
+    # Reference spread evenly over ten bins; then all of the same size in the upper half.
+    reference, upper = np.arange(100) / 100, np.repeat(np.arange(50, 100) / 100, 2)
+    assert figures.stability(reference, reference) == 0
+    a, b = 20.5 / 105, 10.5 / 105
+    low = 0.5 / 105
+    expected = 5 * ((a - b) * math.log(a / b) + (low - b) * math.log(low / b))
+    assert figures.stability(reference, upper) == pytest.approx(expected, rel=1e-9)
+
+
+def test_drift_needs_enough_scans() -> None:
+    rng = np.random.default_rng(0)
+    received = [("2026-11-02", 10), ("2026-11-09", 60), ("2026-11-16", 60), ("2026-11-23", 60), ("2026-11-30", 49)]
+    scores = [(f"{day}T08:00", float(p)) for day, n in received for p in rng.beta(2, 5 if day < "2026-11-20" else 2, n)]
+    weeks = figures.drift_by_week(scores)
+    assert [(week.n, week.reference, math.isnan(week.psi)) for week in weeks] == [
+        (10, False, True), (60, True, True), (60, False, False), (60, False, False), (49, False, True),
+    ]  # fmt: skip
+    assert weeks[2].p > 0.05 > 1e-3 > weeks[3].p and weeks[3].psi > 0.25
+    assert weeks[0].quartiles[1] == pytest.approx(median(p for _, p in scores[:10]))
+
+
+def fill(store: ReviewStore) -> None:
+    """Four scans, three readers, a lead; A agrees three times of four."""
+    names = [f"s{i}" for i in range(4)]
+    numbers = cases.add(store, [scan(name, 0.7, readings_wanted=3, patient_id="p") for name in names])
+    for reader, words in ((A, "aaad"), (B, "aadd"), (C, "aaau")):
+        for number, letter in zip(numbers, words, strict=True):
+            verdict = {"a": "agree", "d": "disagree", "u": "unsure"}[letter]
+            read(store, number, reader, verdict, seconds=float(number))
+    cases.add(store, [scan("open1", 0.5, patient_id="q"), scan("open2", 0.51, patient_id="q"), scan("open3", 0.9)])
+
+
+def test_the_report(store: ReviewStore, where: str, tmp_path: Path) -> None:
+    fill(store)
+    lead = cases.add(store, [scan("s0")])[0]
+    read(store, lead, LEAD, "disagree", adjudicates=True)
+    medtl.report_reviews(where, out=tmp_path / "report")
+    content = json.loads((tmp_path / "report" / "reviews.json").read_text())
+    assert content["cases"] == {"done": 4, "open": 3} and content["n_verdicts"] == 13
+    week = content["agreement"][0]
+    assert (len(content["agreement"]), week["n"], week["agreement"]["value"]) == (1, 11, 8 / 11)
+    # Wilson's interval, written out.
+    n, p, z = 11, 8 / 11, 1.959963984540054
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    assert week["agreement"]["high"] == pytest.approx((p + z**2 / (2 * n)) / (1 + z**2 / n) + half, abs=1e-9)
+    kappas = {row["readers"]: (row["n"], row["kappa"]) for row in content["kappas"]}
+    # A and B: 3 of 4 alike; chance 0.75 * 0.5 + 0.25 * 0.5 = 0.5.
+    assert kappas["Dr A and Dr B"] == (4, 0.5)
+    assert kappas["Dr A and Dr C"] == (3, None), "both say one thing only: not defined"
+    # Three readers on s0 to s2: 3, 3 and 2 of them positive.
+    observed, share = (1 + 1 + 1 / 3) / 3, 8 / 9
+    expected = share**2 + (1 - share) ** 2
+    assert kappas["any 3 readers (Fleiss)"] == (3, pytest.approx((observed - expected) / (1 - expected)))
+    assert content["paces"][0] == {"reader": "Dr A", "n": 4, "quartiles": [1.75, 2.5, 3.25]}
+    assert [row["scan_id"] for row in content["next"]] == ["open1", "open3"], "least sure first, one of each patient"
+    page = (tmp_path / "report" / "reviews.html").read_text()
+    assert page.count("<svg") == 2 and "<script" not in page and "http://" not in re.sub(r'xmlns\S+|"http\S+', "", page)
+
+
+def test_names_are_text(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.db"
+    path.write_bytes(made.read_bytes())
+    store, hostile = ReviewStore(path), "<script>alert(1)</script> $x_$"
+    by = A.__class__(name=hostile, role="reader")
+    score = scan("x").scores[0].__class__(finding=hostile, probability=0.7, threshold=0.5, decision="positive")
+    number = cases.add(store, [scan("<b>", scores=(score,))])[0]
+    cases.claim(store, number, by=by)
+    verdicts.save(store, [said(number, finding=hostile, seconds=1)], by=by, token=token())
+    cases.add(store, [scan("<i>")])
+    store.close()
+    medtl.report_reviews(path, out=tmp_path / "report")
+    page = (tmp_path / "report" / "reviews.html").read_text()
+    assert "<script>" not in page and "<i>" not in page and "&lt;script&gt;" in page
+
+
+def test_where_nothing_can_be_reported(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.db"
+    path.write_bytes(made.read_bytes())
+    with pytest.raises(ReviewError, match=r"r\.db: holds no case yet; fill it with medtl reviews import SCORES"):
+        medtl.report_reviews(path, out=tmp_path / "report")
+    store = ReviewStore(path)
+    cases.add(store, [scan("s1")])
+    store.close()
+    medtl.report_reviews(path, out=tmp_path / "report")
+    assert "No verdict yet." in (tmp_path / "report" / "reviews.html").read_text()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(MedtlError, match="holds other files"):
+        medtl.report_reviews(path, out=tmp_path / "mine")
