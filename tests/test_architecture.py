@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # A room imports only from those above it.
 ROOMS = [
     "errors", "files", "config", "torchrun", "progress", "data", "evaluation", "encoders", "training", "pretraining",
-    "inference", "finetuning", "review", "demonstration", "cli", "__main__",
+    "inference", "finetuning", "studying", "review", "demonstration", "cli", "__main__",
 ]  # fmt: skip
 WITHOUT_TORCH = ["errors", "files", "config", "progress", "data/manifest", "data/labels", "evaluation", "review", "cli"]
 FOR_THE_PAGE = {"errors", "files", "config", "progress", "data", "inference", "interop", "review"}

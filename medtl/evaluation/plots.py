@@ -63,7 +63,7 @@ def roc(result: FindingResult, name: str) -> Markup:
             label="Operating point",
         )
         axes.legend(loc="lower right")
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def precision_recall(result: FindingResult, name: str) -> Markup:
@@ -83,7 +83,7 @@ def precision_recall(result: FindingResult, name: str) -> Markup:
                 sensitivity, ppv, "o", color=ORANGE, markersize=6, zorder=5, clip_on=False, label="Operating point"
             )
         axes.legend(loc="lower left")
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def calibration(result: FindingResult, name: str) -> Markup:
@@ -119,7 +119,7 @@ def calibration(result: FindingResult, name: str) -> Markup:
         counts.set(xlim=(-0.03, 1.03), ylim=(0, max(heights) * 1.35), xlabel="Predicted probability", ylabel="Scans")
         counts.locator_params(axis="y", nbins=2)
         counts.grid(axis="x", visible=False)
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def histogram(result: FindingResult, name: str) -> Markup:
@@ -140,7 +140,7 @@ def histogram(result: FindingResult, name: str) -> Markup:
         )
         axes.set(xlim=(-0.01, 1.01), xlabel="Predicted probability", ylabel="Share of the class (%)")
         _legend_above(axes)
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def _square(x: str, y: str) -> tuple[Figure, Axes]:
@@ -160,7 +160,7 @@ def threshold_text(value: float) -> str:
     return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2g}"
 
 
-def _svg(figure: Figure, name: str) -> Markup:
+def svg(figure: Figure, name: str) -> Markup:
     """The figure as an `<svg>` element; `name` keeps its ids apart from those of the page's other figures.
 
     Nothing that a user named goes into a figure: matplotlib would read a `$` in it as mathematics.
