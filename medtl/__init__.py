@@ -34,6 +34,7 @@ _PUBLIC = {
     "score": "medtl.inference.score",
     "serve": "app.server",
     "strategies": "medtl.finetuning.strategies",
+    "study": "medtl.studying.study",
     "verify_reviews": "medtl.review.verify",
 }
 __all__ = sorted(_PUBLIC)

@@ -4,9 +4,10 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 import medtl
 from medtl import cli_reviews, torchrun
@@ -27,6 +28,24 @@ split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_mark
 app.add_typer(split, name="split")
 
 AFTER_THE_FIRST_S = 3.0
+
+
+class ListsOfNumbers(TyperCommand):
+    """Options whose metavar ends in `...` take all numbers that follow: `--labels-per-class 10 30`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        lists = {name for each in self.params if (each.metavar or "").endswith("...") for name in each.opts}
+        spread, option = list[str](), ""
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in lists else ""
+            elif option and spread[-1] != option:
+                if not word.replace(".", "", 1).isdigit():
+                    option = ""
+                else:
+                    spread.append(option)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
 
 
 def _version(asked: bool) -> None:
@@ -242,6 +261,40 @@ def evaluate(
 ) -> None:
     """Write the evidence report, with intervals."""
     medtl.evaluate(bundle, dataset, out=out, labels=labels, split=split)
+
+
+@app.command(cls=ListsOfNumbers)
+def study(
+    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    out: Out,
+    labels: Labels = None,
+    labels_per_class: Annotated[
+        list[int],
+        typer.Option(metavar="N...", help="Labeled scans with each finding, and without it [default: 10 30]"),
+    ] = [],  # noqa: B006
+    fractions: Annotated[
+        list[float],
+        typer.Option(metavar="SHARE...", help="Shares of the labeled scans, such as 0.1 1.0 [default: none]"),
+    ] = [],  # noqa: B006
+    starts: Annotated[str, typer.Option(help=f"With commas between: {STARTS}")] = "random,imagenet",
+    seeds: Annotated[int, typer.Option(min=1, help="How many draws of labels.")] = 5,
+    strategy: Annotated[
+        str | None, typer.Option(help="How to adapt encoders; medtl strategies lists all [default: auto]")
+    ] = None,
+    settings: Set = [],  # noqa: B006
+) -> None:
+    """Did pretraining help? Compare starts with few labels; made again, it goes on where it stopped."""
+    medtl.study(
+        dataset,
+        out=out,
+        labels=labels,
+        labels_per_class=labels_per_class,
+        fractions=fractions,
+        starts=starts,
+        seeds=seeds,
+        strategy=strategy,
+        settings=settings,
+    )
 
 
 @app.command()

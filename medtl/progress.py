@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from medtl import torchrun
 
 Update = Callable[..., None]
+_part_of = ContextVar("part of", default=False)
 PLAIN_EVERY_S = 10.0
 WIDEST_TABLE = 100
 """Columns of text that a table takes on a terminal."""
@@ -37,7 +39,7 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
         shown = "  ".join(f"{name} {value}" for name, value in figures.items())
         return f"{title}: {done:,}/{total:,} {unit}  {shown}{'  ' if shown else ''}{left}"
 
-    if torchrun.number() > 0:
+    if torchrun.number() > 0 or _part_of.get():
         yield lambda done, **figures: None
     elif sys.stderr.isatty():
         from rich.console import Console
@@ -64,6 +66,16 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
         yield plain
 
 
+@contextmanager
+def part_of_more() -> Iterator[None]:
+    """Let nothing that is done here show itself: the work that it is a part of has its own progress line."""
+    before = _part_of.set(True)
+    try:
+        yield
+    finally:
+        _part_of.reset(before)
+
+
 def clock(seconds: float) -> str:
     """Seconds as people read them: `48 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
@@ -76,7 +88,7 @@ def clock(seconds: float) -> str:
 
 def say(message: str) -> None:
     """Tell the user what is being done, on stderr, so that stdout stays for results."""
-    if torchrun.number() == 0:
+    if torchrun.number() == 0 and not _part_of.get():
         print(message, file=sys.stderr, flush=True)
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # A room imports only from those above it.
 ROOMS = [
     "errors", "files", "config", "torchrun", "progress", "data", "evaluation", "encoders", "training", "pretraining",
-    "inference", "finetuning", "review", "demonstration", "cli_reviews", "cli", "__main__",
+    "inference", "finetuning", "studying", "review", "demonstration", "cli_reviews", "cli", "__main__",
 ]  # fmt: skip
 WITHOUT_TORCH = [
     "errors",

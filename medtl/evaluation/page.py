@@ -16,14 +16,29 @@ OTHER_PREVALENCES = (0.01, 0.05, 0.20)
 
 def render_page(report: Report) -> str:
     """The HTML of a report: pictures inline, no script, every name escaped."""
-    environment = Environment(
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            sections=[_section(result, f"f{i}") for i, result in enumerate(report.findings)],
+            confusion=_confusion(report.multiclass) if report.multiclass else None,
+            resamples=RESAMPLES,
+            version=__version__,
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates whose every name is escaped, with the filters for numbers."""
+    found = Environment(
         loader=PackageLoader("medtl.evaluation"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "score": score,
         "percent": percent,
         "between": between,
@@ -31,13 +46,7 @@ def render_page(report: Report) -> str:
         "threshold": plots.threshold_text,
         "count": lambda n: f"{n:,}",
     }
-    return environment.get_template("report.html").render(
-        report=report,
-        sections=[_section(result, f"f{i}") for i, result in enumerate(report.findings)],
-        confusion=_confusion(report.multiclass) if report.multiclass else None,
-        resamples=RESAMPLES,
-        version=__version__,
-    )
+    return found
 
 
 def score(estimate: Estimate) -> Markup:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ from medtl.progress import say
 from medtl.training.loop import train
 from medtl.training.pace import Pace
 
+Watch = Callable[[int, Classifier], None]
+"""Is shown the classifier that is being trained, its average where there is one, with the number of steps done: before
+the first step and after each. It may look but not touch. A strategy without steps shows nothing."""
+
 
 def fit(
     data: Dataset,
@@ -39,6 +44,7 @@ def fit(
     *,
     resume: bool,
     title: str = "fine-tuning",
+    watch: Watch | None = None,
 ) -> tuple[Classifier, dict[str, Any]]:
     """Train, and say in a few words what was done.
 
@@ -48,6 +54,7 @@ def fit(
         plan: complete, as `filled_in` leaves it.
         work: an existing folder for checkpoints.
         title: what progress lines call the work.
+        watch: looks on.
     """
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     torch.manual_seed(plan.seed)  # for the head, whatever was tried before
@@ -66,7 +73,9 @@ def fit(
         embeddings = embed(classifier.encoder, data, rows, start.spec)
         fit_head(classifier.head, embeddings, labels.values[rows], exclusive=labels.exclusive)
     if with_gradients:
-        classifier, joined = _train(classifier, data, labels, parts, start, plan, work, resume=resume, title=title)
+        classifier, joined = _train(
+            classifier, data, labels, parts, start, plan, work, resume=resume, title=title, watch=watch
+        )
     said = {
         "start": " > ".join(start.history) or RANDOM_START,
         "labeled_scans": len(rows),
@@ -89,6 +98,7 @@ def _train(
     *,
     resume: bool,
     title: str,
+    watch: Watch | None,
 ) -> tuple[Classifier, dict[str, Any]]:
     """Change by gradients what the strategy says; what is to be said of the scans without labels."""
     assert plan.steps is not None and plan.lr is not None and plan.batch_size is not None
@@ -111,6 +121,8 @@ def _train(
 
     def enough(done: int, share: float) -> bool:
         join(share)
+        if watch is not None:
+            watch(done, trained.classifier)
         return stop is not None and stop.stands_still(done)
 
     def after(done: int, share: float) -> dict[str, float]:

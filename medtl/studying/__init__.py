@@ -1,0 +1,1 @@
+"""Did pretraining help on these scans? Starts, numbers of labels and draws, fine-tuned and compared."""
