@@ -81,7 +81,7 @@ def _with_npz(
 def _read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | None]:
     """What each unit holds; None for an `.npz`."""
     plan, units = task
-    with quiet("PIL"), quiet("pydicom"), quiet("tifffile"):
+    with quiet("PIL"), quiet("pydicom"), quiet("tifffile"), quiet("imagecodecs"):
         return [None if is_npz(unit.files[0]) else list(_read(unit, plan)) for unit in units]
 
 
