@@ -21,7 +21,7 @@ _MOST_PIXELS = 2**26
 def decode_grey(data: bytes) -> npt.NDArray[np.uint8] | None:
     """(H, W) values of a PNG of 8-bit grey with nothing else in it; None of any other, also of a damaged one.
 
-    Its reader says what is wrong with it then, or finds what can be found.
+    Of a damaged one Pillow says what is wrong, or reads what can be read.
     """
     size = _size(data)
     if size is None:
@@ -37,7 +37,8 @@ def decode_grey(data: bytes) -> npt.NDArray[np.uint8] | None:
 
 def _size(data: bytes) -> tuple[int, int] | None:
     """Rows and columns, where all chunks are known and whole."""
-    kinds, place, size = [], len(_SIGNATURE), (0, 0)
+    kinds: list[bytes] = []
+    place, size = len(_SIGNATURE), (0, 0)
     while place + 12 <= len(data) and kinds[-1:] != [b"IEND"]:
         length, kind = struct.unpack_from(">I4s", data, place)
         content, end = place + 8, place + 8 + length
