@@ -54,7 +54,8 @@ def has_end(frame: bytes) -> bool:
 
     Without it libjpeg shows the rest in grey, and CharLS looks for it again at each byte: seconds for 20 KB.
     """
-    return frame.rfind(_END_OF_IMAGE) > frame.rfind(START_OF_SCAN)
+    end = frame.rfind(_END_OF_IMAGE)
+    return end >= 0 and frame.find(START_OF_SCAN, end) < 0
 
 
 def _jpeg_head(frame: bytes) -> CodestreamHead | None:

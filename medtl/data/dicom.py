@@ -186,16 +186,16 @@ def _scan(
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         _swap_big_endian_palette(dataset)
         raw = apply_color_lut(raw, dataset)
-        pixels = luminance(raw) / np.float32(np.iinfo(raw.dtype).max)
+        pixels = np.clip(luminance(raw) / np.float32(np.iinfo(raw.dtype).max), 0, 1)
         steps.append("palette colour to luminance")
     elif raw.ndim == 3:
-        pixels = luminance(raw) / np.float32(2 ** int(dataset.BitsStored) - 1)
+        pixels = np.clip(luminance(raw) / np.float32(2 ** int(dataset.BitsStored) - 1), 0, 1)
         steps.append("colour to luminance")
     else:
         pixels, hu, said = _grey(dataset, raw)
         steps += said
     return Scan(
-        pixels=np.clip(pixels, 0, 1, out=pixels),
+        pixels=pixels,
         spacing_mm=spacing_of(dataset),
         hu=hu,
         header=header_of(dataset),
@@ -212,19 +212,18 @@ def _grey(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[Pixels, Pixels | Non
     levels = levels_of(raw)
     values, steps = modality_values(dataset, levels.stored)
     inside = inside_of(dataset, levels.stored) & np.isfinite(values)
-    if not (levels.counts[inside] > 0).any():  # nothing but padding: an image that happens to have one value
+    if not inside.all() and not levels.counts[inside].any():  # nothing but padding: it happens to have one value
         inside = np.isfinite(values)
-    counts = np.where(inside, levels.counts, 0)
     hu = np.where(inside, values, AIR_HU).clip(AIR_HU).astype(np.float32) if is_hounsfield(dataset) else None
-    pixels, step = display(dataset, values, counts)
+    pixels, step = display(dataset, values, levels, inside)
     steps.append(step)
     if said := inverted(dataset):
         pixels = np.float32(1) - pixels
         steps.append(said)
-    if (counts < levels.counts).any():
+    if not inside.all() and levels.counts[~inside].any():
         pixels = np.where(inside, pixels, np.float32(0))
         steps.append("padding made black")
-    return levels.image(pixels), None if hu is None else levels.image(hu), steps
+    return levels.image(np.clip(pixels, 0, 1)), None if hu is None else levels.image(hu), steps
 
 
 def inverted(dataset: Dataset) -> str:

@@ -14,14 +14,12 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
     RLELossless,
 )
 
 from medtl.data.codestream import codestream_head, has_end
 from medtl.data.dicom_objects import size_of
-from medtl.data.jpeg import PLUGIN, add_to_pydicom
+from medtl.data.jpeg import PLUGIN, SYNTAXES, add_to_pydicom
 from medtl.data.jpeg2000 import decode_coarse
 from medtl.data.kinds import check_size
 from medtl.data.quiet import in_one_line
@@ -29,8 +27,7 @@ from medtl.errors import ScanError
 
 # One for each, since pydicom would else ask all that it finds installed, GDCM among them. Measured in docs/results.md.
 _DECODERS = {
-    **dict.fromkeys(JPEGTransferSyntaxes, PLUGIN),
-    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(SYNTAXES, PLUGIN),
     **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
     RLELossless: "pydicom",
 }

@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from medtl.data.kinds import check_size
+from medtl.data.png import decode_grey
 from medtl.data.quiet import quiet
 from medtl.data.scan import Scan, by_sides
 from medtl.data.values import full_range, luminance
@@ -34,6 +35,8 @@ def read_image(data: bytes, *, name: str, sha256: str) -> Scan:
     Raises:
         ScanError: `truncated`, `damaged`, `too_large` or `volume` (an animation).
     """
+    if (plain := decode_grey(data)) is not None:
+        return _scan(plain, 1, name=name, sha256=sha256)
     try:
         with quiet("PIL"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             check_size(name, image.width * image.height, what=f"{image.height} x {image.width} pixels")

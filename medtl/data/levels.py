@@ -1,10 +1,14 @@
 """The values that pixels can have: what is done to each pixel of an image is done once to each value."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_SAMPLED = 997
+"""Every so manieth pixel is a sample; prime, so that it is no column of usual sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,15 +17,24 @@ class Levels:
 
     Args:
         stored: (N,) the values.
-        counts: (N,) how many pixels have each; may be 0.
         index: (H, W) which value each pixel has, or None where each pixel is a value of its own, row by row.
         shape: of the image.
     """
 
     stored: npt.NDArray[Any]
-    counts: npt.NDArray[np.intp]
     index: npt.NDArray[np.intp] | None
     shape: tuple[int, ...]
+
+    @cached_property
+    def counts(self) -> npt.NDArray[np.intp]:
+        """(N,) how many pixels have each; may be 0. Takes as long as all else that is done to an image's values."""
+        if self.index is None:
+            return np.ones(len(self.stored), np.intp)
+        return np.bincount(self.index.ravel(), minlength=len(self.stored))
+
+    def sample(self, of: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What was made of each value, (N,), of a few pixels that are spread over the image."""
+        return of[::_SAMPLED] if self.index is None else of[self.index.ravel()[::_SAMPLED]]
 
     def image(self, mapped: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What was made of each value, (N,), as an image (H, W)."""
@@ -35,9 +48,8 @@ def levels_of(raw: npt.NDArray[Any]) -> Levels:
     bits = 8 * raw.dtype.itemsize
     count = int(raw.max()) + 1 if raw.dtype.kind == "u" else 2**bits
     if raw.dtype.kind not in "iu" or bits > 16 or raw.size < count:
-        return Levels(stored=raw.ravel(), counts=np.ones(raw.size, np.intp), index=None, shape=raw.shape)
+        return Levels(stored=raw.ravel(), index=None, shape=raw.shape)
     unsigned = np.dtype(f"u{raw.dtype.itemsize}")
     stored = np.arange(count).astype(unsigned).view(raw.dtype)  # a value stands where its bits say
     index = np.ascontiguousarray(raw).view(unsigned).astype(np.intp)
-    counts = np.bincount(index.ravel(), minlength=count)
-    return Levels(stored=stored, counts=counts, index=index, shape=raw.shape)
+    return Levels(stored=stored, index=index, shape=raw.shape)

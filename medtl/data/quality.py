@@ -21,8 +21,8 @@ def warnings_of(scan: Scan, inside: npt.NDArray[np.uint8]) -> tuple[str, ...]:
         scan: as it was read.
         inside: its first stored channel without the margins, (h, w) or (d, h, w).
     """
-    sample = np.sort(inside[..., ::4, ::4], axis=None)
-    if sample.std() < 2 or _percentile(sample, 99) - _percentile(sample, 1) < 4:
+    counts = np.bincount(inside[..., ::4, ::4].ravel(), minlength=256)
+    if _variance(counts) < 2**2 or _percentile(counts, 99) - _percentile(counts, 1) < 4:
         return (BLANK,)
     found = []
     if np.count_nonzero(inside >= _WHITE) > _CLIPPED_SHARE * inside.size:
@@ -48,10 +48,18 @@ def with_odd_body_parts(manifest: pd.DataFrame) -> "pd.Series[str]":
     return manifest["warnings"].where(~new, both).astype("string")
 
 
-def _percentile(ordered: npt.NDArray[np.uint8], percent: int) -> float:
-    """As numpy interpolates it, without numpy's 0.1 ms of preparation."""
-    below, share = divmod((len(ordered) - 1) * percent, 100)
-    low, high = int(ordered[below]), int(ordered[min(below + 1, len(ordered) - 1)])
+def _variance(counts: npt.NDArray[np.intp]) -> float:
+    """Of the values 0 to 255 that are there so many times, from sums of integers."""
+    values, number = np.arange(256), int(counts.sum())
+    return (number * int(counts @ values**2) - int(counts @ values) ** 2) / number**2
+
+
+def _percentile(counts: npt.NDArray[np.intp], percent: int) -> float:
+    """Of the same, as numpy interpolates it; sorting the values would take ten times as long."""
+    ends = np.cumsum(counts)  # of each value's copies among all in order
+    last = int(ends[-1]) - 1
+    below, share = divmod(last * percent, 100)
+    low, high = (int(value) for value in np.searchsorted(ends, [below, min(below + 1, last)], side="right"))
     return low + (high - low) * share / 100
 
 

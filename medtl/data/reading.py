@@ -62,11 +62,11 @@ def read_units(units: Sequence[Unit], plan: ReadPlan) -> Iterator[tuple[Unit, It
     if len(units) == 1 and is_npz(units[0].files[0]):  # no need for processes
         yield units[0], _read(units[0], plan)
         return
-    for (_, chunk), done in ordered_map(_read_chunk, chunks):
+    for (_, chunk), done in ordered_map(read_chunk, chunks):
         if done is not None:
             yield from _with_npz(chunk, done, plan)
             continue
-        for (_, [unit]), alone in ordered_map(_read_chunk, ((plan, [unit]) for unit in chunk), workers=1):
+        for (_, [unit]), alone in ordered_map(read_chunk, ((plan, [unit]) for unit in chunk), workers=1):
             yield from _with_npz([unit], alone, plan) if alone is not None else [(unit, iter([_fatal(unit)]))]
 
 
@@ -78,10 +78,13 @@ def _with_npz(
         yield unit, _read(unit, plan) if items is None else iter(items)
 
 
-def _read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | None]:
-    """What each unit holds; None for an `.npz`."""
+def read_chunk(task: tuple[ReadPlan, Sequence[Unit]]) -> list[list[Outcome] | None]:
+    """What each unit holds, taken or refused, read by this process: what `read_units` has its workers do.
+
+    None stands for an `.npz`, which is a stream of many images.
+    """
     plan, units = task
-    with quiet("PIL"), quiet("pydicom"), quiet("tifffile"):
+    with quiet("PIL"), quiet("pydicom"), quiet("tifffile"), quiet("imagecodecs"):
         return [None if is_npz(unit.files[0]) else list(_read(unit, plan)) for unit in units]
 
 

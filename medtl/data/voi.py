@@ -7,12 +7,15 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from medtl.data.levels import Levels
 from medtl.data.lut import Table, table_of
 from medtl.data.values import Pixels, spread
 from medtl.data.windows import FULL_HU, FUNCTIONS, windowed
 
 
-def display(dataset: Dataset, values: npt.NDArray[Any], counts: npt.NDArray[np.intp]) -> tuple[Pixels, str]:
+def display(
+    dataset: Dataset, values: npt.NDArray[Any], levels: Levels, inside: npt.NDArray[np.bool_]
+) -> tuple[Pixels, str]:
     """Modality values (N,) to 0..1, and how, in words.
 
     A VOI LUT of the header counts first, then its first window, then a choice by modality: Hounsfield units have a
@@ -21,15 +24,16 @@ def display(dataset: Dataset, values: npt.NDArray[Any], counts: npt.NDArray[np.i
     Args:
         dataset: the header.
         values: after the modality LUT.
-        counts: how many pixels have each; 0 for padding.
+        levels: which pixels have them.
+        inside: (N,) which values are no padding.
     """
-    aside, seen = "", counts > 0
+    aside = ""
     if dataset.get("VOILUTSequence"):
         if (table := _table(dataset)) is None:
             aside = "VOI LUT of the header is damaged; "
         else:
             pixels = (np.minimum(table(values), table.white) / table.white).astype(np.float32)
-            if _shows(pixels[seen], values[seen]):
+            if _shows(pixels, values, levels, inside):
                 return pixels, "VOI LUT"
             aside = "VOI LUT of the header shows nothing; "
     centre, width = first_number(dataset, "WindowCenter"), first_number(dataset, "WindowWidth")
@@ -37,14 +41,14 @@ def display(dataset: Dataset, values: npt.NDArray[Any], counts: npt.NDArray[np.i
         function = _function(dataset)
         if width > 0 and (width >= 1 or function != "LINEAR"):
             pixels = windowed(values, centre=centre, width=width, function=function)
-            if _shows(pixels[seen], values[seen]):
+            if _shows(pixels, values, levels, inside):
                 return pixels, f"{aside}window {centre:g}/{width:g}{'' if function == 'LINEAR' else ' ' + function}"
         aside += f"window {centre:g}/{width:g} of the header shows nothing; "
     if dataset.get("Modality") == "CT":
         low, high = FULL_HU
         scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
         return scaled.astype(np.float32), f"{aside}{low:g} to {high:g} HU"
-    pixels, step = spread(values, counts=counts)
+    pixels, step = spread(values, counts=np.where(inside, levels.counts, 0))
     return pixels, aside + step
 
 
@@ -77,6 +81,10 @@ def _table(dataset: Dataset) -> Table | None:
         return None
 
 
-def _shows(pixels: Pixels, values: npt.NDArray[Any]) -> bool:
-    """Whether different values are still told apart."""
-    return pixels.size > 0 and bool(np.ptp(pixels) > 0 or np.ptp(values) == 0)
+def _shows(pixels: Pixels, values: npt.NDArray[Any], levels: Levels, inside: npt.NDArray[np.bool_]) -> bool:
+    """Whether different values are still told apart, which mostly a few pixels prove."""
+    few = levels.sample(pixels)[levels.sample(inside)]
+    if few.size and np.ptp(few) > 0:
+        return True
+    seen = inside & (levels.counts > 0)
+    return bool(seen.any()) and bool(np.ptp(pixels[seen]) > 0 or np.ptp(values[seen]) == 0)

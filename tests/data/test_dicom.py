@@ -91,6 +91,14 @@ def test_a_window_that_shows_nothing_is_not_used(make_dicom: Make) -> None:
     assert np.ptp(scan.pixels) == 1 and "window 60000/10 of the header shows nothing" in scan.steps[-1]
 
 
+def test_a_window_shows_when_it_tells_a_single_pixel_apart(make_dicom: Make) -> None:
+    values = np.full((100, 100), 5, np.uint16)  # most pixels, and all of a sample of them, are alike
+    values[50, 51] = 60
+    scan = read_bytes(make_dicom(values, WindowCenter=50, WindowWidth=60), name="dx")
+    assert scan.steps[-1] == "window 50/60"
+    assert np.argwhere(scan.pixels > scan.pixels[0, 0]).tolist() == [[50, 51]]
+
+
 def test_padding_is_black_and_does_not_count(make_dicom: Make) -> None:
     values = RAMP + 100
     values[:, :5] = 60000

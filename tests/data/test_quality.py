@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from medtl.data.preprocess import PreprocessSpec
-from medtl.data.quality import has_text, warnings_of, with_odd_body_parts
+from medtl.data.quality import _percentile, _variance, has_text, warnings_of, with_odd_body_parts
 from medtl.data.scan import Header, Scan
 from medtl.data.sources import read_scan
 
@@ -23,6 +23,15 @@ def radiograph(seed: int = 0) -> np.ndarray:
 def said(image: np.ndarray, *, burned_in: bool | None = None) -> tuple[str, ...]:
     pixels = image.astype(np.float32) / np.float32(255)
     return warnings_of(Scan(pixels=pixels, source="x", sha256="", header=Header(burned_in=burned_in)), image)
+
+
+@pytest.mark.parametrize("count", [1, 2, 99, 4096])
+def test_figures_of_counts_are_numpys(count: int) -> None:
+    values = np.random.default_rng(count).integers(0, 256, count).astype(np.uint8)
+    counts = np.bincount(values, minlength=256)
+    assert _variance(counts) == pytest.approx(values.var(), abs=1e-9)
+    for percent in (1, 50, 99):
+        assert _percentile(counts, percent) == pytest.approx(np.percentile(values, percent), abs=1e-9)
 
 
 def test_a_good_radiograph_has_none() -> None:
