@@ -13,7 +13,9 @@ from sklearn.metrics import roc_auc_score
 import medtl
 from medtl.config import build
 from medtl.data.dataset import Dataset
-from medtl.encoders.store import start_from
+from medtl.data.preprocess import PreprocessSpec
+from medtl.encoders.store import save_encoder, start_from
+from medtl.encoders.table import build_encoder
 from medtl.errors import ConfigError, EncoderError, LabelError, RunError, Stopped
 from medtl.finetuning.config import FinetuneConfig, filled_in
 from medtl.finetuning.fit import fit
@@ -106,7 +108,7 @@ def test_other_settings_labels_or_weights_are_refused(dataset: Dataset, run: Pat
         studied(dataset, copy, run)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="notes: holds other files and no plan.json; choose another --out"):
+    with pytest.raises(RunError, match=r"notes: holds other files and no plan\.json; choose another --out"):
         studied(dataset, tmp_path / "notes", run)
 
 
@@ -157,11 +159,12 @@ def test_bad_input_is_one_clear_line(dataset: Dataset, run: Path, tmp_path: Path
     table = pd.read_csv(dataset.folder / "labels.csv")
     table[(table["split"] != "test") | (table["spot"] == 0)].to_csv(labels, index=False)
     refused(LabelError, r"spot: the test part has 0 labeled scans with it and 12 without", labels=labels)
-    about = json.loads((run / "encoder.json").read_text())
-    about["preprocess"] |= {"dims": 3, "spacing_mm": 1.0}
-    volumes = shutil.copytree(run, tmp_path / "volumes")
-    (volumes / "encoder.json").write_text(json.dumps(about | {"network": "resnet10-half"}))
-    refused(EncoderError, r"volumes", starts=["random", str(volumes)])
+    spec = PreprocessSpec(dims=3, size_px=40, spacing_mm=1.0, input_px=32)
+    encoder = build_encoder("resnet10-half", input_px=32, dims=3, channels=1)
+    (tmp_path / "run3d").mkdir()
+    save_encoder(tmp_path / "run3d", encoder, spec=spec, about={"history": ["simclr"]})
+    words = "run3d: learned from volumes, this dataset keeps images; pretrain on this dataset"
+    refused(EncoderError, words, starts=["random", str(tmp_path / "run3d")])
 
 
 def test_amounts_are_each_once_and_default_to_10_and_30() -> None:

@@ -11,7 +11,7 @@ from medtl.evaluation.study.areas import difference, resampled_areas, scores_of
 from medtl.evaluation.study.savings import Saving, label_saving
 from medtl.evaluation.study.words import SHOWN, UNCLEAR, WORSE, saving_words, sentence, verdict
 
-RESAMPLES = 200
+RESAMPLES = 100
 
 
 def test_means_and_differences_are_those_of_a_slow_loop(binormal) -> None:
@@ -86,8 +86,8 @@ def test_savings_are_not_drawn_on_beyond_what_was_measured() -> None:
         ),
         (
             Estimate(0.04, 0.001, 0.07), Saving(3.0, "more"), SHOWN,
-            "With 60 labels run is worth +0.040 AUROC over random weights (95 % CI 0.001 to 0.070), more than 3.0 times "
-            "the labels.",
+            "With 60 labels run is worth +0.040 AUROC over random weights (95 % CI 0.001 to 0.070), more than 3.0 "
+            "times the labels.",
         ),
         (
             Estimate(0.04, 0.01, 0.07), Saving(1.0, "more"), SHOWN,
