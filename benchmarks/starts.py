@@ -25,9 +25,9 @@ from medtl.data.dataset import Dataset, open_dataset
 from medtl.encoders.embed import embed
 from medtl.encoders.store import start_from
 from medtl.encoders.table import default_network, default_px
-from medtl.evaluation.intervals import RESAMPLES, patient_weights, percentile_interval
+from medtl.evaluation.intervals import Estimate
 from medtl.evaluation.metrics import auroc
-from medtl.evaluation.ranking import Ranking
+from medtl.evaluation.study.areas import difference, resampled_areas
 from medtl.finetuning.config import FinetuneConfig, filled_in
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
@@ -91,16 +91,11 @@ def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, f
     return found
 
 
-def difference(y: Floats, ours: Floats, base: Floats, patients: Rows) -> tuple[float, float, float]:
+def gain_of(y: Floats, ours: Floats, base: Floats, patients: Rows) -> Estimate:
     """Mean over draws of the AUROC's gain over the base start with the same labels, and its interval."""
-    points = [auroc(y, a) - auroc(y, b) for a, b in zip(ours, base, strict=True)]
-    pairs = [(Ranking(y, a), Ranking(y, b)) for a, b in zip(ours, base, strict=True)]
-    resampled = [
-        np.mean([a.counts(weights).auroc() - b.counts(weights).auroc() for a, b in pairs], axis=0)
-        for weights in patient_weights(patients, resamples=RESAMPLES, seed=0)
-    ]
-    estimate = percentile_interval(float(np.mean(points)), np.concatenate(resampled))
-    return estimate.value, estimate.low, estimate.high
+    areas = resampled_areas(y[:, None], [each[:, None] for each in (*ours, *base)], patients)
+    draws = len(ours)
+    return difference(areas.of(range(draws)), areas.of(range(draws, 2 * draws)))
 
 
 def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse.Namespace) -> None:
@@ -120,8 +115,8 @@ def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse
                     line += " |"
                     continue
                 base = np.array(results["random"]["logits"]["full"][str(count)])
-                gain, low, high = difference(y[test], logits, base, patients)
-                line += f" {gain:+.3f} ({low:+.3f} to {high:+.3f}) |"
+                gain = gain_of(y[test], logits, base, patients)
+                line += f" {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) |"
             print(line)
 
 

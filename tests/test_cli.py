@@ -81,6 +81,7 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
         "pretrain",
         "methods",
         "finetune",
+        "study",
         "evaluate",
         "score",
         "serve",
