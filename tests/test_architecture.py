@@ -90,7 +90,7 @@ def test_files_are_short() -> None:
     assert not long, "look for the second idea in each"
 
 
-@pytest.mark.parametrize(("word", "said"), [("--help", "pretrain"), ("methods", "simclr")])
+@pytest.mark.parametrize(("word", "said"), [("--help", "pretrain"), ("methods", "simclr"), ("strategies", "lp-ft")])
 def test_answers_at_once_without_torch(word: str, said: str) -> None:
     code = (
         f"import sys; sys.argv = ['medtl', {word!r}]\n"

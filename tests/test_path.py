@@ -88,7 +88,8 @@ def test_imagenet_start_keeps_its_normalisation(dataset: Dataset, tmp_path: Path
     from medtl.encoders.lite0 import imagenet_weights
     from medtl.inference.bundle import read_bundle
 
-    out = medtl.finetune(dataset.folder, encoder="imagenet", out=tmp_path / "b", settings=["steps=3", "batch_size=4"])
+    settings = ["steps=3", "batch_size=4"]
+    out = medtl.finetune(dataset.folder, encoder="imagenet", strategy="lp-ft", out=tmp_path / "b", settings=settings)
     _, classifier = read_bundle(out)
     before, after = imagenet_weights(in_channels=1), classifier.encoder.net.state_dict()
     for key in before:
@@ -109,10 +110,11 @@ def test_heatmaps_leave_nothing_on_the_network(bundle: Path, scans: Path) -> Non
     [
         ("pretrain", ["input_px=32"]),
         ("finetune", ["input_px=32"]),
-        ("finetune", ["encoder=imagenet"]),
+        ("finetune", ["encoder=imagenet", "strategy=lp-ft"]),
+        ("finetune", ["encoder=imagenet"]),  # the trials of auto are interrupted
         ("finetune", ["network=efficientnet-b0", "input_px=64"]),  # drops whole blocks at random
     ],
-    ids=lambda value: str(value[0] if isinstance(value, list) else value),
+    ids=lambda value: "+".join(value) if isinstance(value, list) else value,
 )
 def test_resume_of_a_command_reaches_the_same_weights(
     dataset: Dataset, tmp_path: Path, stage: str, settings: list[str], monkeypatch
