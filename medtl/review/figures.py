@@ -76,7 +76,7 @@ def week_of(moment: str) -> date:
 
 
 def agreement_by_week(verdicts: Iterable[StoredVerdict]) -> list[Week]:
-    """How often readers confirmed what the detector said, with Wilson intervals (Wilson 1927, doi 10.1080/01621459.1927.10502953).
+    """How often readers confirmed what the detector said, with Wilson intervals (Wilson 1927).
 
     Verdicts of several readers on one scan, and on several findings of it, are counted each; the intervals take them as
     independent and are therefore somewhat too narrow where cases are read twice.
