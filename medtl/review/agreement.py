@@ -27,7 +27,7 @@ def cohen_kappa(first: Array, second: Array) -> float:
 
 
 def fleiss_kappa(counts: Array) -> float:
-    """Fleiss' kappa of many readers (Fleiss 1971, doi 10.1037/h0031619, eqs. 2 to 7).
+    """Fleiss' kappa of many readers (Fleiss 1971, doi 10.1037/h0031619).
 
     Args:
         counts: (N, K) how many readers put each case into each category. Every case needs as many readers; which

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medtl.evaluation.plots import BLUE, GREY, ORANGE, SIZE_IN, STYLE, svg
+from medtl.evaluation.plots import BLUE, ORANGE, SIZE_IN, STYLE, svg
 from medtl.review.figures import Drift, Week
 
 
@@ -48,5 +48,4 @@ def _by_week(begins: Sequence[date], what: str) -> tuple[Figure, Axes]:
     shown = np.unique(np.linspace(0, len(begins) - 1, min(6, len(begins))).round().astype(int)).tolist()
     axes.set_xticks(shown, [f"{begins[i]:%d %b %y}" for i in shown], rotation=30, ha="right")
     axes.set(xlim=(-0.5, len(begins) - 0.5), xlabel="Week from", ylabel=what)
-    axes.axhline(0.5, color=GREY, linewidth=0.6)
     return figure, axes

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -48,7 +49,7 @@ def server() -> Iterator[str]:
         _wait(url, process, folder / "log")
         yield url
     finally:
-        process.send_signal(2)  # "fast" shutdown
+        process.send_signal(signal.SIGQUIT)  # at once: what it holds is thrown away
         try:
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:

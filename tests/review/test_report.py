@@ -23,13 +23,21 @@ def test_the_week_begins_on_monday() -> None:
 
 
 def test_stability() -> None:
-    # Reference spread evenly over ten bins; then all of the same size in the upper half.
-    reference, upper = np.arange(100) / 100, np.repeat(np.arange(50, 100) / 100, 2)
+    # Reference spread evenly over five bins; then all of it in the upper two.
+    reference, upper = np.arange(100) / 100, np.repeat(np.arange(60, 100) / 100, 5)
     assert figures.stability(reference, reference) == 0
-    a, b = 20.5 / 105, 10.5 / 105
-    low = 0.5 / 105
-    expected = 5 * ((a - b) * math.log(a / b) + (low - b) * math.log(low / b))
+    a, b, low = 100.5 / 202.5, 20.5 / 102.5, 0.5 / 202.5
+    expected = 2 * (a - b) * math.log(a / b) + 3 * (low - b) * math.log(low / b)
     assert figures.stability(reference, upper) == pytest.approx(expected, rel=1e-9)
+
+
+def test_chance_alone_stays_below_its_limit() -> None:
+    rng = np.random.default_rng(1)
+    for n, m in ((50, 50), (400, 100)):
+        limit = figures.stability_by_chance(n, m)
+        above = np.mean([figures.stability(rng.random(n), rng.random(m)) > limit for _ in range(1000)])
+        # 5 % by definition, asymptotically; 1000 draws and small samples leave room.
+        assert 0.005 < above < 0.08, (n, m, above)
 
 
 def test_drift_needs_enough_scans() -> None:
@@ -40,7 +48,7 @@ def test_drift_needs_enough_scans() -> None:
     assert [(week.n, week.reference, math.isnan(week.psi)) for week in weeks] == [
         (10, False, True), (60, True, True), (60, False, False), (60, False, False), (49, False, True),
     ]  # fmt: skip
-    assert weeks[2].p > 0.05 > 1e-3 > weeks[3].p and weeks[3].psi > 0.25
+    assert weeks[2].p > 0.05 > 1e-3 > weeks[3].p and weeks[3].psi > weeks[3].psi_by_chance > weeks[2].psi
     assert weeks[0].quartiles[1] == pytest.approx(median(p for _, p in scores[:10]))
 
 
