@@ -57,7 +57,7 @@ class FinetuneConfig(StrictModel):
     """Average the logits over the scan and its mirror image. Only where left and right may change places."""
     semi: Semi = "none"
     """How the scans without labels take part: "none", or a semi-supervised method; "auto" takes what helped where it
-    was measured."""
+    was measured, so far none."""
     unlabeled: UnlabeledConfig = UnlabeledConfig()
     """Its settings."""
     seed: int = 0
@@ -67,10 +67,9 @@ class FinetuneConfig(StrictModel):
 RANDOM_LR = 1e-3
 SEMI_STEPS = 200
 """The least number of steps with scans without labels, which there are more of to see."""
-SEMI_AUTO: Semi = "mean-teacher"
-"""What "auto" is with few labels."""
-SEMI_MOST_LABELS = 100
-"""What is more was not measured, and "auto" then leaves the scans without labels out."""
+SEMI_AUTO: Semi = "none"
+"""What "auto" is: no method was better than fine-tuning without scans without labels on both tasks that were measured;
+see docs/decisions.md."""
 
 
 def origins(encoder: str) -> list[str]:
@@ -80,11 +79,9 @@ def origins(encoder: str) -> list[str]:
     return [name.strip() for name in encoder.split(",") if name.strip()]
 
 
-def semi_of(plan: FinetuneConfig, n_labels: int) -> Semi:
+def semi_of(plan: FinetuneConfig) -> Semi:
     """How scans without labels take part; "auto" becomes its default."""
-    if plan.semi != "auto":
-        return plan.semi
-    return SEMI_AUTO if n_labels <= SEMI_MOST_LABELS else "none"
+    return SEMI_AUTO if plan.semi == "auto" else plan.semi
 
 
 def strategies_for(plan: FinetuneConfig, start: Start, n_labels: int) -> tuple[str, ...]:
@@ -95,7 +92,7 @@ def strategies_for(plan: FinetuneConfig, start: Start, n_labels: int) -> tuple[s
             labels take part.
     """
     names = candidates(plan.strategy, start=kind_of(start), n_labels=n_labels)
-    semi = semi_of(plan, n_labels)
+    semi = semi_of(plan)
     if semi == "none":
         return names
     by_gradients = tuple(name for name in names if STRATEGIES[name].trains != "head")
@@ -113,7 +110,7 @@ def filled_in(plan: FinetuneConfig, start: Start, n_labels: int) -> dict[str, An
     Raises:
         ConfigError: no such strategy, or one that does not suit the start.
     """
-    semi = semi_of(plan, n_labels)
+    semi = semi_of(plan)
     name = strategies_for(plan, start, n_labels)[0]
     strategy = find_strategy(name, pretrained=start.pretrained)
     batch_size = plan.batch_size or (32 if start.spec.dims == 2 else 16)
