@@ -31,7 +31,7 @@ from medtl.evaluation.study.areas import difference, resampled_areas
 from medtl.finetuning.config import FinetuneConfig, filled_in
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
-from medtl.inference.runtime import logits_of
+from medtl.inference.runtime import logits_of_rows
 from medtl.pretraining.health.probe import knn_scores, patients_of, regression_scores
 from medtl.pretraining.methods import METHODS
 
@@ -53,12 +53,6 @@ def draw_rows(data: Dataset, y: Floats, *, count: int, seed: int) -> Rows:
                 seen.add(int(patients[row]))
                 of_kind += 1
     return np.array(taken, np.int64)
-
-
-def test_logits(classifier: Any, data: Dataset, rows: Rows, spec: Any) -> Floats:
-    stored = (data.pixels(rows[at : at + 64]) for at in range(0, len(rows), 64))
-    parts = [logits_of(classifier, spec, batch, flip_average=False) for batch in stored]
-    return torch.cat(parts)[:, 0].double().numpy()
 
 
 def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, f
             work = folder / "work"
             work.mkdir(exist_ok=True)
             classifier, _ = fit(data, table, parts, fresh, plan, work, resume=False)
-            logits = test_logits(classifier, data, test, fresh.spec)
+            logits = logits_of_rows(classifier, data, test, fresh.spec, flip_average=False)[:, 0]
             of_strategy.setdefault(str(count), []).append([round(float(each), 5) for each in logits])
     return found
 

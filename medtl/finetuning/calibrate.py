@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from medtl.data.dataset import Dataset
@@ -13,7 +12,7 @@ from medtl.data.preprocess import PreprocessSpec
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass, operating_point
 from medtl.finetuning.parts import ENOUGH, Rows, count, enough
 from medtl.inference.bundle import Classifier
-from medtl.inference.runtime import logits_of, probabilities_of
+from medtl.inference.runtime import logits_of_rows, probabilities_of
 
 SHARPEST = 0.5
 """The least temperature: scans that happen to be separable would otherwise drive it towards certainty."""
@@ -39,8 +38,7 @@ def calibrate(
             note=f"none, for want of labels in the val part (at least {ENOUGH} positive and {ENOUGH} negative scans); "
             "operating points are 0.5",
         )
-    stored = (data.pixels(rows[first : first + 64]) for first in range(0, len(rows), 64))
-    logits = torch.cat([logits_of(classifier, spec, batch, flip_average=flip_average) for batch in stored])
+    logits = logits_of_rows(classifier, data, rows, spec, flip_average=flip_average)
     return calibrated_from(logits, labels, rows, where="scans of the val part")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
@@ -14,13 +13,12 @@ from medtl.encoders.store import Start
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts, Rows
-from medtl.inference.runtime import logits_of
+from medtl.inference.runtime import logits_of_rows
 from medtl.training.batches import rng
 
 FOLDS = 3
 FEWEST = 4
 """Fewer patients with or without a finding cannot be dealt to folds."""
-BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +93,9 @@ def crossfit(
         fresh = replace(start, encoder=deepcopy(start.encoder))
         title = f"fold {k + 1} of {len(folds)}" if len(folds) > 1 else "trial"
         classifier, _ = fit(data, labels, parts, fresh, shorter, folder, resume=resume, title=title)
-        stored = (data.pixels(fold.judge[first : first + BATCH]) for first in range(0, len(fold.judge), BATCH))
-        logits = [logits_of(classifier, start.spec, batch, flip_average=plan.flip_average) for batch in stored]
+        logits = logits_of_rows(classifier, data, fold.judge, start.spec, flip_average=plan.flip_average)
         where = np.full(len(fold.judge), k)
-        said.append(OutOfFold(rows=fold.judge, fold=where, logits=torch.cat(logits).numpy()))
+        said.append(OutOfFold(rows=fold.judge, fold=where, logits=logits.numpy()))
     return OutOfFold(
         rows=np.concatenate([each.rows for each in said]),
         fold=np.concatenate([each.fold for each in said]),

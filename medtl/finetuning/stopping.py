@@ -14,14 +14,13 @@ from medtl.files import atomic_file
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.losses import Supervised, cross_entropy, masked_bce
 from medtl.finetuning.parts import Rows
-from medtl.inference.runtime import logits_of
+from medtl.inference.runtime import logits_of_rows
 from medtl.progress import say
 from medtl.training.batches import rng
 
 CHECKS = 20
 MOST_SCANS = 512
 """A check judges so many scans at most, always the same."""
-BATCH = 64
 
 
 class EarlyStop:
@@ -91,9 +90,7 @@ class EarlyStop:
         classifier = self.judged.classifier
         training = classifier.training
         classifier.eval()
-        firsts = range(0, len(self.rows), BATCH)
-        stored = (self.data.pixels(self.rows[first : first + BATCH]) for first in firsts)
-        logits = torch.cat([logits_of(classifier, self.spec, batch, flip_average=False) for batch in stored])
+        logits = logits_of_rows(classifier, self.data, self.rows, self.spec, flip_average=False)
         classifier.train(training)
         truth = torch.from_numpy(self.labels.values[self.rows]).double()
         return float((cross_entropy if self.judged.exclusive else masked_bce)(logits, truth, 0.0))

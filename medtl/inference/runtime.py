@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.scan import Scan
 from medtl.data.sources import read_scan
@@ -17,6 +18,8 @@ from medtl.inference.bundle import Bundle, Classifier, read_bundle
 CHUNK = 8
 """Scans go through the network this many at a time, the last chunk filled up: kernels are chosen by the batch's size,
 and with another size a probability would differ in its sixth digit."""
+READ_AT_ONCE = 64
+"""Stored blocks in memory at a time; a multiple of `CHUNK`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,26 @@ def logits_of(
                 logits = (logits + classifier(images.flip(-1)).double()) / 2
             parts.append(logits[: len(chunk)])
     return torch.cat(parts)
+
+
+def logits_of_rows(
+    classifier: Classifier,
+    data: Dataset,
+    rows: npt.NDArray[np.int64],
+    spec: PreprocessSpec,
+    *,
+    flip_average: bool,
+) -> Tensor:
+    """Logits of rows of a dataset's manifest, read some at a time; see `logits_of`.
+
+    Args:
+        rows: (N,), one at least.
+
+    Returns:
+        (N, F) float64.
+    """
+    stored = (data.pixels(rows[first : first + READ_AT_ONCE]) for first in range(0, len(rows), READ_AT_ONCE))
+    return torch.cat([logits_of(classifier, spec, blocks, flip_average=flip_average) for blocks in stored])
 
 
 def probabilities_of(logits: Tensor, temperatures: Sequence[float], *, exclusive: bool) -> npt.NDArray[np.float64]:

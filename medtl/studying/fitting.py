@@ -23,14 +23,13 @@ from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
 from medtl.finetuning.strategies import AUTO, STRATEGIES, candidates
 from medtl.inference.bundle import Classifier
-from medtl.inference.runtime import logits_of
+from medtl.inference.runtime import READ_AT_ONCE, logits_of_rows
 from medtl.studying.draws import Rows
 
 SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the steps, when the test part is looked at."""
 LOOK_AT = 500
 """Test scans for the looks on the way, evenly spaced; the end is judged on all."""
-BATCH = 64
 TRIAL_STEPS = 4
 
 
@@ -63,9 +62,8 @@ class Task:
 
     def logits(self, classifier: Classifier, spec: PreprocessSpec, rows: Rows) -> Floats:
         """(N, F) of rows of the manifest."""
-        stored = (self.data.pixels(rows[first : first + BATCH]) for first in range(0, len(rows), BATCH))
         flip = self.config.flip_average
-        return torch.cat([logits_of(classifier, spec, block, flip_average=flip) for block in stored]).numpy()
+        return logits_of_rows(classifier, self.data, rows, spec, flip_average=flip).numpy()
 
     def aurocs(self, logits: Floats, places: Rows) -> tuple[float, ...]:
         """(F,) of test scans at `places`."""
@@ -177,7 +175,7 @@ def expected_seconds(task: Task, origin: str, rows: Rows, *, work: Path) -> floa
         fitting = moments[1] - moments[0] + plan.steps * (moments[-1] - moments[2]) / (TRIAL_STEPS - 1)
     else:
         fitting = began - moments[0]
-    some = task.test[: 2 * BATCH]
+    some = task.test[: 2 * READ_AT_ONCE]
     task.logits(classifier, start.spec, some)
     looks = len(task.test) + (len(SHARES) - 1) * len(task.looks)
     # Folds together learn from every scan as often as FOLDS - 1 fine-tunings do.

@@ -21,11 +21,9 @@ from medtl.files import atomic_file
 from medtl.finetuning.calibrate import SHARPEST
 from medtl.finetuning.parts import count, enough
 from medtl.inference.bundle import Classifier
-from medtl.inference.runtime import logits_of, probabilities_of
+from medtl.inference.runtime import logits_of_rows, probabilities_of
 from medtl.progress import say
 from medtl.training.batches import Rows
-
-READ_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +99,7 @@ def ensemble(
             continue
         say(f"member {number + 1} of {len(divided)}: fitted to {len(fold.fit):,} labeled scans")
         member = fit_member(number, fold, own)
-        blocks = (data.pixels(seen[first : first + READ_AT_ONCE]) for first in range(0, len(seen), READ_AT_ONCE))
-        found = torch.cat([logits_of(member.classifier, member.spec, block, flip_average=False) for block in blocks])
+        found = logits_of_rows(member.classifier, data, seen, member.spec, flip_average=False)
         with atomic_file(own / "logits.safetensors") as temporary:
             temporary.write_bytes(save({"logits": found.contiguous()}, {"identity": identity}))
         logits[number, seen] = found.numpy()

@@ -132,7 +132,7 @@ def test_distillation_goes_on_where_it_was_stopped(
         return load_file(out / "model.safetensors")
 
     whole = run(tmp_path / "whole")
-    judge, asked = members.logits_of, []
+    judge, asked = members.logits_of_rows, []
 
     def stopped(*args: object, **named: object) -> torch.Tensor:
         asked.append(args)
@@ -141,8 +141,7 @@ def test_distillation_goes_on_where_it_was_stopped(
         return judge(*args, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(members, "logits_of", stopped)
-        patch.setattr(members, "READ_AT_ONCE", 9999)
+        patch.setattr(members, "logits_of_rows", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut")
     work = tmp_path / ".cut.run"
