@@ -15,7 +15,7 @@ from medtl.pretraining.pretrain import pretrain
 from medtl.progress import clock, say
 
 # ImageNet, then the scans themselves at a small size, then the labels at a larger one: small first saves time.
-PRETRAIN = ["from=imagenet", "minutes=0.5", "input_px=64", "batch_size=64", "lr=3e-4"]
+PRETRAIN = ["minutes=0.5", "input_px=64"]
 FINETUNE = ["steps=80", "input_px=128"]
 MARKER = ".medtl-demo"
 PARTS = ("dataset", "run", "bundle", "report", "scores.parquet", "sample_data", MARKER)

@@ -1,6 +1,7 @@
 """labels.csv: read strictly, and joined to the scans of a dataset."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class LabelTable:
         """Whether findings are classes: at least three, of which each labeled scan has exactly one."""
         labeled = self.values[~np.isnan(self.values).all(axis=1)]
         return len(self.findings) >= 3 and len(labeled) > 0 and bool((labeled.sum(axis=1) == 1).all())
+
+    def digest(self, *rows: npt.NDArray[np.int64]) -> str:
+        """Changes with any label, and with any of `rows`, so that work is not resumed with others."""
+        content = hashlib.sha256(",".join(self.findings).encode())
+        content.update(self.values.tobytes())
+        for each in rows:
+            content.update(each.tobytes())
+        return content.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """A classifier from a start and some labeled scans."""
 
-import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -107,7 +106,7 @@ def _train(
     groups = prepare(classifier, strategy, lr=plan.lr)
     join = unfreezing(classifier, strategy)
     module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
-    identity = {"dataset": data.fingerprint, "labels": _digest(labels, parts)}
+    identity = {"dataset": data.fingerprint, "labels": labels.digest(parts.fit, parts.calibrate)}
     alone = Joint(module=module, batch_at=batches(data, labels, parts.fit, start.spec, plan))
     joint = with_unlabeled(
         data, labels, parts, start, plan, alone=alone, folder=work, identity="/".join(identity.values()),
@@ -157,11 +156,3 @@ def _fit_member(
 ) -> Classifier:
     """A member of an ensemble."""
     return fit(data, labels, parts, start, plan, work, resume=resume, title=work.name.replace("-", " "))[0]
-
-
-def _digest(labels: LabelTable, parts: Parts) -> str:
-    """Changes with any label or part, so that a run is not resumed with others."""
-    content = hashlib.sha256(",".join(labels.findings).encode())
-    for array in (labels.values, parts.fit, parts.calibrate):
-        content.update(array.tobytes())
-    return content.hexdigest()[:16]

@@ -23,7 +23,6 @@ def prepare(classifier: Classifier, strategy: Strategy, *, lr: float) -> list[di
         The parameter groups for the optimizer: the encoder's stages from first to last, then the head.
     """
     encoder = classifier.encoder
-    stages = stages_of(encoder)
     if strategy.head_first:
         freeze_norm(encoder)
     if strategy.trains == "adapters":
@@ -34,6 +33,7 @@ def prepare(classifier: Classifier, strategy: Strategy, *, lr: float) -> list[di
     head = {"params": list(classifier.head.parameters()), "lr": lr}
     if strategy.lowest_rate == 1:
         return [{"params": [p for p in encoder.parameters() if p.requires_grad], "lr": lr}, head]
+    stages = stages_of(encoder)
     rates = layer_rates(len(stages), lowest=strategy.lowest_rate)
     return [*({"params": s.parameters, "lr": lr * rate} for s, rate in zip(stages, rates, strict=True)), head]
 

@@ -5,6 +5,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from medtl.evaluation.metrics import Floats, auroc
 from medtl.evaluation.study.areas import scores_of
 from medtl.evaluation.study.results import Mark
 from medtl.finetuning.choose import choose
-from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of
+from medtl.finetuning.config import FinetuneConfig, filled_in, strategies_for
 from medtl.finetuning.crossfit import FOLDS
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
-from medtl.finetuning.strategies import AUTO, STRATEGIES, candidates
+from medtl.finetuning.strategies import AUTO, STRATEGIES
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import READ_AT_ONCE, logits_of_rows
 from medtl.studying.draws import Rows
@@ -47,6 +48,11 @@ class Task:
     labels: LabelTable
     test: Rows
     config: FinetuneConfig
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked for of fine-tuning, the same for every start."""
+        return self.config.model_dump(mode="json", exclude={"encoder", "seed"}, exclude_defaults=True)
 
     @property
     def looks(self) -> Rows:
@@ -130,7 +136,7 @@ def fine_tune(task: Task, origin: str, rows: Rows, *, seed: int, work: Path) -> 
     parts = Parts(fit=rows, calibrate=np.empty(0, np.int64))
     work.mkdir(parents=True, exist_ok=True)
     try:
-        if len(_names(plan, start, rows)) > 1:
+        if len(strategies_for(plan, start, len(rows))) > 1:
             chosen = choose(task.data, task.labels, parts, start, plan, work, resume=False)
             plan = plan.model_copy(update={"strategy": chosen.strategy})
         plan = plan.model_copy(update=filled_in(plan, start, len(rows)))
@@ -155,7 +161,7 @@ def expected_seconds(task: Task, origin: str, rows: Rows, *, work: Path) -> floa
         rows: as many as it will learn from.
     """
     start, plan = _start(task, origin, seed=0)
-    compared = len(_names(plan, start, rows)) > 1
+    compared = len(strategies_for(plan, start, len(rows))) > 1
     plan = plan.model_copy(update=filled_in(plan, start, len(rows)))
     assert plan.steps is not None
     few = plan.model_copy(update={"steps": TRIAL_STEPS})
@@ -188,7 +194,3 @@ def _start(task: Task, origin: str, *, seed: int) -> tuple[Start, FinetuneConfig
     plan = task.config.model_copy(update={"encoder": origin, "seed": seed})
     unsuited = not start.pretrained and plan.strategy in STRATEGIES and STRATEGIES[plan.strategy].head_first
     return start, plan.model_copy(update={"strategy": AUTO}) if unsuited else plan
-
-
-def _names(plan: FinetuneConfig, start: Start, rows: Rows) -> tuple[str, ...]:
-    return candidates(plan.strategy, start=kind_of(start), n_labels=len(rows))

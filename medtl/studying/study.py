@@ -1,6 +1,5 @@
 """`medtl study`: did pretraining help on these scans? Starts, numbers of labels and draws, compared in pairs."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -83,8 +82,8 @@ def study(
     infos = [describe(name, task.start(at), fingerprint=data.fingerprint) for name, at in origins.items()]
     identity = {
         "dataset": data.fingerprint,
-        "labels": _digest(task.labels),
-        "settings": task.config.model_dump(mode="json", exclude={"encoder", "seed"}, exclude_defaults=True),
+        "labels": task.labels.digest(),
+        "settings": task.settings,
     }
     open_study(folder, identity, {name: weights_digest(at) for name, at in origins.items()})
     cells = [
@@ -200,7 +199,6 @@ def _measured(
 
 
 def _context(task: Task, pool: Pool, plan: StudyConfig) -> dict[str, str]:
-    settings = task.config.model_dump(mode="json", exclude={"encoder", "seed"}, exclude_defaults=True)
     return {
         "dataset": str(task.data.folder),
         "findings": ", ".join(task.labels.findings),
@@ -208,7 +206,8 @@ def _context(task: Task, pool: Pool, plan: StudyConfig) -> dict[str, str]:
         "labeled scans of the test part": f"{len(task.test):,}",
         "numbers of labels": ", ".join(each.name for each in plan.amounts),
         "draws of labels": f"{plan.seeds}, by patient, the same for every start",
-        "fine-tuning": ", ".join(f"{key} {value}" for key, value in settings.items()) or "the defaults for each start",
+        "fine-tuning": ", ".join(f"{key} {value}" for key, value in task.settings.items())
+        or "the defaults for each start",
         "date": date.today().isoformat(),
     }
 
@@ -230,10 +229,3 @@ def _say(report: StudyReport, folder: Path) -> None:
     for caveat in report.caveats:
         say(f"note: {caveat}")
     say(f"study: {folder / 'study.html'}")
-
-
-def _digest(labels: LabelTable) -> str:
-    """Changes with any label."""
-    content = hashlib.sha256(",".join(labels.findings).encode())
-    content.update(labels.values.tobytes())
-    return content.hexdigest()[:16]
