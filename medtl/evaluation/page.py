@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medtl import __version__
@@ -29,10 +29,14 @@ def render_page(report: Report) -> str:
     )
 
 
-def environment() -> Environment:
-    """Templates whose every name is escaped, with the filters for numbers."""
+def environment(*packages: str) -> Environment:
+    """Templates whose every name is escaped, with the filters for numbers.
+
+    Args:
+        packages: where templates are besides those of this room.
+    """
     found = Environment(
-        loader=PackageLoader("medtl.evaluation"),
+        loader=ChoiceLoader([PackageLoader(name) for name in ("medtl.evaluation", *packages)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

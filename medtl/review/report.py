@@ -5,12 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Connection, func, select
 
 from medtl import __version__
 from medtl.errors import ReviewError
-from medtl.evaluation.page import number, percent
+from medtl.evaluation.page import environment
 from medtl.files import atomic_folder, write_json
 from medtl.progress import say
 from medtl.review import figures, plots, verdicts
@@ -95,21 +94,17 @@ def _to_read(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _page(content: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=PackageLoader("medtl.review"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "number": number, "count": lambda n: f"{n:,}"}
     pictures = [plots.drift(each["weeks"], f"d{i}") for i, each in enumerate(content["drift"])]
-    return environment.get_template("reviews.html").render(
-        **content,
-        agreement_plot=plots.agreement(content["agreement"], "a") if content["agreement"] else None,
-        drift_plots=pictures,
-        made=now()[:16],
-        version=__version__,
+    return (
+        environment("medtl.review")
+        .get_template("reviews.html")
+        .render(
+            **content,
+            agreement_plot=plots.agreement(content["agreement"], "a") if content["agreement"] else None,
+            drift_plots=pictures,
+            made=now()[:16],
+            version=__version__,
+        )
     )
 
 
