@@ -13,8 +13,8 @@ from medtl.errors import RunError
 from medtl.evaluation.intervals import patient_weights
 from medtl.files import read_json, write_json
 from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of, strategies_for
-from medtl.finetuning.crossfit import FEWEST, FOLDS, Fold, OutOfFold, crossfit, folds_of
-from medtl.finetuning.parts import Parts
+from medtl.finetuning.crossfit import FEWEST, FOLDS, OutOfFold, crossfit, folds_of
+from medtl.finetuning.parts import Fold, Parts
 from medtl.finetuning.strategies import AUTO, Kind
 from medtl.progress import say
 
@@ -79,7 +79,7 @@ def _chosen(
     if (calibrated and len(names) == 1) or len(parts.fit) > MOST_LABELS:
         return Choice(strategy=names[0], why=asked, out_of_fold=None)
     patients = data.manifest["patient_id"].to_numpy(dtype=str)
-    folds: tuple[Fold, ...] = (Fold(fit=parts.fit, judge=parts.calibrate),)
+    folds: tuple[Fold, ...] = (Fold(fit=parts.fit, held=parts.calibrate),)
     if not calibrated:
         folds = folds_of(labels, parts.fit, patients, seed=plan.seed)
     if not folds:

@@ -12,21 +12,13 @@ from medtl.data.labels import LabelTable
 from medtl.encoders.store import Start
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.fit import fit
-from medtl.finetuning.parts import Parts, Rows
+from medtl.finetuning.parts import Fold, Parts, Rows
 from medtl.inference.runtime import logits_of_rows
 from medtl.training.batches import rng
 
 FOLDS = 3
 FEWEST = 4
 """Fewer patients with or without a finding cannot be dealt to folds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """Rows of the manifest to learn from, and rows of other patients to judge."""
-
-    fit: Rows
-    judge: Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +55,7 @@ def folds_of(labels: LabelTable, rows: Rows, patients: npt.NDArray[np.str_], *, 
     order = order[np.lexsort(pattern[order].T)]  # like patterns side by side, then dealt out in turn
     number = np.empty(len(owners), np.int64)
     number[order] = np.arange(len(owners)) % FOLDS
-    return tuple(Fold(fit=rows[number[of] != k], judge=rows[number[of] == k]) for k in range(FOLDS))
+    return tuple(Fold(fit=rows[number[of] != k], held=rows[number[of] == k]) for k in range(FOLDS))
 
 
 def crossfit(
@@ -87,15 +79,15 @@ def crossfit(
         folder = work / f"{plan.strategy}-{k + 1}"
         folder.mkdir(parents=True, exist_ok=True)
         assert plan.steps is not None
-        share = len(fold.fit) / sum(len(each.judge) for each in folds) if len(folds) > 1 else 1.0
+        share = len(fold.fit) / sum(len(each.held) for each in folds) if len(folds) > 1 else 1.0
         shorter = plan.model_copy(update={"steps": max(1, round(plan.steps * share)), "patience": None})
         parts = Parts(fit=fold.fit, calibrate=np.empty(0, np.int64))
         fresh = replace(start, encoder=deepcopy(start.encoder))
         title = f"fold {k + 1} of {len(folds)}" if len(folds) > 1 else "trial"
         classifier, _ = fit(data, labels, parts, fresh, shorter, folder, resume=resume, title=title)
-        logits = logits_of_rows(classifier, data, fold.judge, start.spec, flip_average=plan.flip_average)
-        where = np.full(len(fold.judge), k)
-        said.append(OutOfFold(rows=fold.judge, fold=where, logits=logits.numpy()))
+        logits = logits_of_rows(classifier, data, fold.held, start.spec, flip_average=plan.flip_average)
+        where = np.full(len(fold.held), k)
+        said.append(OutOfFold(rows=fold.held, fold=where, logits=logits.numpy()))
     return OutOfFold(
         rows=np.concatenate([each.rows for each in said]),
         fold=np.concatenate([each.fold for each in said]),

@@ -25,6 +25,14 @@ class Parts:
     calibrate: Rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Rows of the manifest to fit a network to, and labeled rows of other patients, held back from it."""
+
+    fit: Rows
+    held: Rows
+
+
 def split_labeled(data: Dataset, labels: LabelTable) -> Parts:
     """The labeled rows of the train part to fit, of the val part to calibrate.
 

@@ -33,11 +33,11 @@ def test_folds_tear_no_patient_apart_and_are_alike(seed: int, ill: int, well: in
     rows = np.random.default_rng(seed).permutation(len(patients))
     folds = folds_of(LabelTable(findings=("x",), values=values), rows, patients, seed=seed)
     assert len(folds) == FOLDS
-    assert sorted(np.concatenate([fold.judge for fold in folds])) == sorted(rows)
+    assert sorted(np.concatenate([fold.held for fold in folds])) == sorted(rows)
     for fold in folds:
-        assert not set(patients[fold.fit]) & set(patients[fold.judge])
-        assert len(fold.fit) + len(fold.judge) == len(rows)
-    counts = [(values[fold.judge] == 1).sum() / scans for fold in folds]
+        assert not set(patients[fold.fit]) & set(patients[fold.held])
+        assert len(fold.fit) + len(fold.held) == len(rows)
+    counts = [(values[fold.held] == 1).sum() / scans for fold in folds]
     assert max(counts) - min(counts) <= 1, "as many ill patients in each as can be"
 
 
@@ -113,8 +113,8 @@ class Spy:
 
     def __call__(self, data, labels, folds, start, plan, work, *, resume) -> OutOfFold:
         self.asked.append(plan.strategy)
-        rows = np.concatenate([fold.judge for fold in folds])
-        number = np.concatenate([np.full(len(fold.judge), i) for i, fold in enumerate(folds)])
+        rows = np.concatenate([fold.held for fold in folds])
+        number = np.concatenate([np.full(len(fold.held), i) for i, fold in enumerate(folds)])
         assert "test" not in set(data.manifest["split"].to_numpy()[rows])
         logits = labels.values[rows].astype(np.float64) * (plan.strategy in self.good)
         return OutOfFold(rows=rows, fold=number, logits=logits)

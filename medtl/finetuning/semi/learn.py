@@ -15,10 +15,10 @@ from medtl.data.labels import LabelTable, Values
 from medtl.encoders.store import Start, start_from
 from medtl.finetuning.config import FinetuneConfig, filled_in, origins
 from medtl.finetuning.losses import Supervised
-from medtl.finetuning.parts import Parts
+from medtl.finetuning.parts import Fold, Parts
 from medtl.finetuning.semi import TABLE
 from medtl.finetuning.semi.batch import unlabeled_batches, unlabeled_rows
-from medtl.finetuning.semi.members import Fold, Member, ensemble, folds
+from medtl.finetuning.semi.members import Member, ensemble, folds
 from medtl.finetuning.strategies import AUTO
 from medtl.inference.bundle import Classifier
 from medtl.pretraining.presets import preset_for, settled

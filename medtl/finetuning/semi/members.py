@@ -19,19 +19,11 @@ from medtl.errors import RunError
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass
 from medtl.files import atomic_file
 from medtl.finetuning.calibrate import SHARPEST
-from medtl.finetuning.parts import count, enough
+from medtl.finetuning.parts import Fold, count, enough
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import logits_of_rows, probabilities_of
 from medtl.progress import say
 from medtl.training.batches import Rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """What one member is fitted to, and the labeled rows that it has not seen."""
-
-    fit: Rows
-    held: Rows
 
 
 @dataclass(frozen=True, kw_only=True)

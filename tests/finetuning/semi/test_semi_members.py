@@ -12,7 +12,8 @@ from medtl.data.labels import LabelTable
 from medtl.errors import RunError
 from medtl.evaluation.calibration import fit_temperature
 from medtl.finetuning.calibrate import SHARPEST
-from medtl.finetuning.semi.members import Fold, Member, ensemble, folds
+from medtl.finetuning.parts import Fold
+from medtl.finetuning.semi.members import Member, ensemble, folds
 
 
 class Bright(nn.Module):
