@@ -16,6 +16,7 @@ from medtl.data.values import full_range, luminance
 from medtl.errors import ScanError
 
 _FORMATS = ("PNG", "JPEG", "MPO")
+SEE_THROUGH = "transparency on black"
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, 4.6.4 A: how the first row and column of the file lie in the picture.
 _UPRIGHT = {
@@ -45,13 +46,19 @@ def read_image(data: bytes, *, name: str, sha256: str) -> Scan:
             image.load()
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
             values = _plain(image)
+            hidden = image.info.get("transparency") if values.ndim == 2 else None
     except Image.DecompressionBombError:
         raise ScanError("too_large", name, "claims more pixels than a scan has; the header may be damaged") from None
     except ScanError:
         raise
     except Exception as problem:  # Pillow's decoders raise almost anything on damaged files
         raise _broken(name, problem) from None
-    return _scan(values, orientation, name=name, sha256=sha256)
+    if hidden is None:
+        return _scan(values, orientation, name=name, sha256=sha256)
+    # The one grey value that is no picture (PNG 3rd edition, 11.3.1.1, tRNS).
+    absent = values == (bool(hidden) if values.dtype == np.bool_ else hidden)
+    seen = np.where(absent, values.dtype.type(0), values)
+    return _scan(seen, orientation, name=name, sha256=sha256, steps=(SEE_THROUGH,))
 
 
 def _plain(image: Image.Image) -> npt.NDArray[Any]:
@@ -107,26 +114,34 @@ def _decoded(page: Any, data: bytes) -> npt.NDArray[Any]:
         return np.asarray(255 - values) if page.photometric.name == "MINISWHITE" and image.mode == "L" else values
 
 
-def _scan(values: npt.NDArray[Any], orientation: int, *, name: str, sha256: str, inverted: bool = False) -> Scan:
+def _scan(
+    values: npt.NDArray[Any],
+    orientation: int,
+    *,
+    name: str,
+    sha256: str,
+    inverted: bool = False,
+    steps: tuple[str, ...] = (),
+) -> Scan:
     pixels, step = full_range(values)
-    steps = [step] if step else []
+    done = [*steps, step] if step else [*steps]
     if pixels.ndim == 3:
         opacity = pixels[..., 3] if pixels.shape[-1] == 4 else None
         if (np.ptp(pixels[..., :3], axis=-1) > 0).any():
-            steps.append("colour to luminance")
+            done.append("colour to luminance")
         pixels = luminance(pixels)
         if opacity is not None and (opacity < 1).any():
             pixels = pixels * opacity
-            steps.append("transparency on black")
+            done.append(SEE_THROUGH)
     if inverted:
         pixels = np.float32(1) - pixels
-        steps.append("inverted (MinIsWhite)")
+        done.append("inverted (MinIsWhite)")
     if orientation in _UPRIGHT:
         pixels = np.asarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
-        steps.append("turned upright as EXIF says")
-    if steps:  # else 0 to 1 as they are
+        done.append("turned upright as EXIF says")
+    if done:  # else 0 to 1 as they are
         pixels = np.clip(pixels, 0, 1).astype(np.float32)
-    return Scan(pixels=pixels, source=name, sha256=sha256, steps=tuple(steps))
+    return Scan(pixels=pixels, source=name, sha256=sha256, steps=tuple(done))
 
 
 def _several(name: str, count: int, what: str) -> ScanError:

@@ -71,6 +71,19 @@ def test_transparent_pixels_are_black() -> None:
     assert scan.pixels[5:] == pytest.approx(LUMA[5:], abs=ROUNDING)
 
 
+@pytest.mark.parametrize(
+    ("values", "hidden"),
+    [(GREY, 77), (GREY, 300), (GREY.astype(np.uint16) * 257, 77 * 257), (GREY > 100, 1)],
+    ids=["8 bits", "no such value", "16 bits", "1 bit"],
+)
+def test_the_grey_value_that_is_transparent_is_black(values: np.ndarray, hidden: int) -> None:
+    """PNG 3rd edition, 11.3.1.1: pixels of that value are transparent, all others opaque."""
+    scan = read_bytes(saved(Image.fromarray(values), transparency=hidden), name="x")
+    white = {np.dtype(bool): 1, np.dtype(np.uint8): 255}.get(values.dtype, 65535)
+    assert scan.pixels == pytest.approx(np.where(values == hidden, 0, values) / white, abs=ROUNDING)
+    assert scan.steps[0] == "transparency on black"
+
+
 @pytest.mark.parametrize(("top", "white"), [(200, 255), (1000, 1023), (4095, 4095), (4096, 65535)])
 def test_sixteen_bits_that_use_fewer_say_so(top: int, white: int) -> None:
     values = np.linspace(0, top, 600).round().astype(np.uint16).reshape(20, 30)
