@@ -25,37 +25,45 @@ class SeveralTasks(Supervised):
     Args:
         tasks: in the order of the classifier's outputs.
         balance: "equal" or "uncertainty".
+
+    Raises:
+        ConfigError: asymmetric loss where findings of a task exclude each other.
     """
 
     def __init__(
         self, classifier: Classifier, tasks: Sequence[Task], *, label_smoothing: float, loss: str, balance: Balance
     ) -> None:
-        super().__init__(classifier, exclusive=False, label_smoothing=label_smoothing, loss=loss)
+        classes = any(task.exclusive for task in tasks)
+        super().__init__(classifier, exclusive=classes, label_smoothing=label_smoothing, loss=loss)
+        self.exclusive = False  # of all findings together
         self.tasks = tuple(tasks)
         self.log_variances = nn.Parameter(torch.zeros(len(self.tasks))) if balance == "uncertainty" else None
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         """images (B, C, [D,] H, W) and labels (B, F) in 0..1 or NaN -> the loss, and each task's to log."""
-        losses = self.losses(self.classifier(images), labels, self.label_smoothing, loss=self.loss)
-        said = {
-            f"loss_{task.name}": round(float(each.detach()), 4) for task, each in zip(self.tasks, losses, strict=True)
-        }
+        losses, there = self.losses(self.classifier(images), labels, self.label_smoothing, loss=self.loss)
+        named = zip(self.tasks, losses.detach(), strict=True)
+        said = {f"loss_{task.name}": round(float(each), 4) for task, each in named}
         if self.log_variances is None:
-            return losses.mean(), said
-        return (torch.exp(-self.log_variances) * losses / 2 + self.log_variances / 2).sum(), said
+            return losses.sum() / there.sum().clamp(min=1), said
+        weighed = torch.exp(-self.log_variances) * losses / 2 + self.log_variances / 2
+        return (weighed * there).sum(), said
 
-    def losses(self, logits: Tensor, labels: Tensor, label_smoothing: float, *, loss: str) -> Tensor:
-        """(T,) the loss of each task on the labels (B, F) that are known of it; 0 where none is."""
-        first, each = 0, list[Tensor]()
+    def losses(self, logits: Tensor, labels: Tensor, label_smoothing: float, *, loss: str) -> tuple[Tensor, Tensor]:
+        """(T,) the loss of each task on the labels (B, F) that are known of it, 0 where none is, and (T,) where some
+        are: a task without labels in a batch says nothing of its uncertainty."""
+        first, each, there = 0, list[Tensor](), list[Tensor]()
         for task in self.tasks:
             own = slice(first, first + len(task.findings))
-            first = own.stop
-            each.append(task_loss(logits[:, own], labels[:, own], label_smoothing, exclusive=task.exclusive, loss=loss))
-        return torch.stack(each)
+            first, known = own.stop, labels[:, own]
+            each.append(task_loss(logits[:, own], known, label_smoothing, exclusive=task.exclusive, loss=loss))
+            there.append(~known.isnan().all())
+        return torch.stack(each), torch.stack(there)
 
     def plain_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over tasks, whatever their weights are by now."""
-        return self.losses(logits, labels, 0.0, loss="bce").mean()
+        losses, there = self.losses(logits, labels, 0.0, loss="bce")
+        return losses.sum() / there.sum().clamp(min=1)
 
 
 def supervised(
