@@ -11,9 +11,9 @@ from medtl.data.labels import LabelTable
 from medtl.errors import LabelError
 from medtl.evaluation.intervals import binary_intervals
 from medtl.finetuning.calibrate import Calibration, calibrated_from
-from medtl.finetuning.crossfit import folds_of
+from medtl.finetuning.crossfit import FEWEST, folds_of
 from medtl.finetuning.heads import fit_head
-from medtl.finetuning.parts import FEW, Rows, count
+from medtl.finetuning.parts import FEW, Rows, count, enough
 
 FOLDS = 5
 """A head takes milliseconds, so that more folds than those of a whole fine-tuning can be had."""
@@ -64,8 +64,9 @@ def teach_finding(
     head = _fitted(embeddings, values)
     table = LabelTable(findings=(finding,), values=values[:, None])
     rows, logits = _out_of_fold(table, embeddings, patients)
+    caveats = _caveats(positives, negatives, seen=seen, calibrated=len(rows) > 0 and enough(values))
     if len(rows) == 0:
-        note = f"{finding} none (fewer than {FEW} patients with or without it)"
+        note = f"{finding} none (fewer than {FEWEST} patients with or without it)"
         chosen = Calibration(temperatures={finding: 1.0}, thresholds={finding: 0.5}, note=note)
         judged = "not judged: too few patients"
     else:
@@ -73,20 +74,15 @@ def teach_finding(
         y, scores = values[rows].astype(np.int64), logits[:, 0].numpy()
         auroc = binary_intervals(y, scores, patients[rows], threshold=0.0).auroc
         judged = f"AUROC out of fold {auroc.value:.2f} (95 % CI {auroc.low:.2f} to {auroc.high:.2f})"
-    owners = len(np.unique(patients))
-    said = f"{positives} positive and {negatives} negative scans of {owners} patients; {judged}"
+        if auroc.low <= 0.5:
+            caveats.insert(0, "chance level (AUROC 0.5) lies within its interval, so it is not shown to work at all")
     return Taught(
         finding=finding,
         head=head,
         calibration=chosen,
-        said=said,
-        caveats=_caveats(positives, negatives, owners, seen=seen, calibrated=finding_is_calibrated(chosen, finding)),
+        said=f"{positives} positive and {negatives} negative scans of {len(np.unique(patients))} patients; {judged}",
+        caveats=caveats,
     )
-
-
-def finding_is_calibrated(calibration: Calibration, finding: str) -> bool:
-    """Whether there were labels enough to choose its operating point."""
-    return f"{finding} none" not in calibration.note
 
 
 def _fitted(embeddings: Tensor, values: npt.NDArray[np.float32]) -> nn.Linear:
@@ -101,20 +97,19 @@ def _out_of_fold(table: LabelTable, embeddings: Tensor, patients: npt.NDArray[np
     folds = folds_of(table, everything, patients, seed=0, n_folds=FOLDS)
     rows, logits = [np.empty(0, np.int64)], [torch.empty(0, 1, dtype=torch.float64)]
     for fold in folds:
-        if len(fold.held):
-            head = _fitted(embeddings[fold.fit], table.values[fold.fit, 0])
-            with torch.no_grad():
-                rows.append(fold.held)
-                logits.append(head(embeddings[fold.held]).double())
+        head = _fitted(embeddings[fold.fit], table.values[fold.fit, 0])
+        with torch.no_grad():
+            rows.append(fold.held)
+            logits.append(head(embeddings[fold.held]).double())
     return np.concatenate(rows), torch.cat(logits)
 
 
-def _caveats(positives: int, negatives: int, patients: int, *, seen: int, calibrated: bool) -> list[str]:
+def _caveats(positives: int, negatives: int, *, seen: int, calibrated: bool) -> list[str]:
     found = []
     if min(positives, negatives) < SURE:
         found.append(
-            f"taught from {positives} positive and {negatives} negative scans of {patients} patients only: its AUROC "
-            "and operating point may be far off; judge it with medtl evaluate before it is relied on"
+            f"taught from {positives} positive and {negatives} negative scans only: its AUROC and operating point may "
+            "be far off; judge it with medtl evaluate before it is relied on"
         )
     if not calibrated:
         found.append("its operating point is 0.5 and its probabilities are not calibrated, for want of examples")

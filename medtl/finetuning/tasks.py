@@ -41,9 +41,11 @@ def labels_for(data: Dataset, labels: Path | None, plan: FinetuneConfig) -> Labe
         values=np.concatenate([table.values for table in tables], axis=1),
         tasks=tuple(task for table in tables for task in table.tasks),
     )
-    if semi_of(plan) != "none" and len(merged.tasks) > 1 and any(task.exclusive for task in merged.tasks):
+    semi = semi_of(plan)
+    if len(merged.tasks) > 1 and (semi == "mixmatch" or (semi != "none" and any(t.exclusive for t in merged.tasks))):
         raise ConfigError(
-            f"semi '{plan.semi}' takes several tasks only where no task's findings exclude each other; leave --semi out"
+            f"semi '{plan.semi}' does not take these tasks: mixmatch takes one, the others several only where no task's "
+            "findings exclude each other; leave --semi out"
         )
     return merged
 

@@ -206,7 +206,7 @@ def test_a_patient_who_would_judge_one_task_and_teach_another_is_refused(files: 
         ({"one": {}}, "none", "l.csv", "tasks: each names its own labels file; leave --labels out"),
         ({"one": {"findings": ["spt"]}}, "none", None, "tasks.one: the labels of the dataset has no column 'spt'; did"),
         ({"one": {"kind": "exclusive"}}, "none", None, "tasks.one: classes that exclude each other are two at least"),
-        (None, "fixmatch", None, "semi 'fixmatch' takes several tasks only where no task's findings exclude"),
+        (None, "fixmatch", None, "semi 'fixmatch' does not take these tasks: mixmatch takes one, the others several"),
     ],
 )  # fmt: skip
 def test_tasks_that_do_not_go_together(
