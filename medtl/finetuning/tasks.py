@@ -44,8 +44,8 @@ def labels_for(data: Dataset, labels: Path | None, plan: FinetuneConfig) -> Labe
     semi = semi_of(plan)
     if len(merged.tasks) > 1 and (semi == "mixmatch" or (semi != "none" and any(t.exclusive for t in merged.tasks))):
         raise ConfigError(
-            f"semi '{plan.semi}' does not take these tasks: mixmatch takes one, the others several only where no task's "
-            "findings exclude each other; leave --semi out"
+            f"semi '{plan.semi}' does not take these tasks: mixmatch takes one, the others several where no "
+            "task's findings exclude each other; leave --semi out"
         )
     return merged
 
