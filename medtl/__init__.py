@@ -35,6 +35,7 @@ _PUBLIC = {
     "serve": "app.server",
     "strategies": "medtl.finetuning.strategies",
     "study": "medtl.studying.study",
+    "teach": "medtl.finetuning.teach",
     "verify_reviews": "medtl.review.verify",
 }
 __all__ = sorted(_PUBLIC)

@@ -4,13 +4,13 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
 import medtl
-from medtl import cli_reviews, torchrun
+from medtl import cli_reviews, cli_teach, torchrun
+from medtl.cli_lists import ListsOfNumbers
 from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
@@ -28,24 +28,6 @@ split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_mark
 app.add_typer(split, name="split")
 
 AFTER_THE_FIRST_S = 3.0
-
-
-class ListsOfNumbers(TyperCommand):
-    """Options whose metavar ends in `...` take all numbers that follow: `--labels-per-class 10 30`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        lists = {name for each in self.params if (each.metavar or "").endswith("...") for name in each.opts}
-        spread, option = list[str](), ""
-        for word in args:
-            if word.startswith("-"):
-                option = word if word in lists else ""
-            elif option and spread[-1] != option:
-                if not word.replace(".", "", 1).isdigit():
-                    option = ""
-                else:
-                    spread.append(option)
-            spread.append(word)
-        return super().parse_args(ctx, spread)
 
 
 def _version(asked: bool) -> None:
@@ -249,6 +231,9 @@ def strategies() -> None:
     rows = [(name, row.paper, row.trains, row.when) for name, row in medtl.strategies().items()]
     print_table(("strategy", "paper", "trains", "when to use it"), rows)
     say("auto, the default, chooses by the start and the number of labels. See docs/guide/finetuning.md")
+
+
+app.command()(cli_teach.teach)
 
 
 @app.command()

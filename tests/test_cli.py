@@ -81,6 +81,7 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
         "pretrain",
         "methods",
         "finetune",
+        "teach",
         "study",
         "evaluate",
         "score",
@@ -156,6 +157,15 @@ def test_labels_that_do_not_fit(dataset: Dataset, tmp_path: Path, text: str, mes
     labels = tmp_path / "labels.csv"
     labels.write_text(text)
     assert message in refused(run("finetune", dataset.folder, "--labels", labels, "--out", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_taught_is_one_line(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
+    line = refused(run("teach", bundle, dataset.folder, "--out", tmp_path / "out"))
+    assert "spot: the bundle detects it already; add --replace to teach it anew" in line
+    assert "no such folder; expected a bundle" in refused(
+        run("teach", tmp_path / "nothing", dataset.folder, "--out", tmp_path / "out")
+    )
     assert not (tmp_path / "out").exists()
 
 

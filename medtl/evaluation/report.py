@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from medtl.data.tasks import Task
 from medtl.errors import BundleError, LabelError
 from medtl.evaluation import metrics
 from medtl.evaluation.caveats import data_caveats, finding_caveats, multiclass_caveats
-from medtl.evaluation.intervals import binary_intervals, multiclass_intervals
+from medtl.evaluation.intervals import binary_intervals, mean_auroc, multiclass_intervals
 from medtl.evaluation.metrics import Array
 from medtl.evaluation.page import render_page
-from medtl.evaluation.results import FindingResult, MulticlassResult, Report
+from medtl.evaluation.results import FindingResult, MulticlassResult, Report, TaskResult
 from medtl.files import atomic_folder, write_json
 
 
@@ -24,6 +25,7 @@ def build_report(
     thresholds: Mapping[str, float],
     exclusive: bool,
     context: Mapping[str, str],
+    tasks: Sequence[Task] = (),
     seed: int = 0,
 ) -> Report:
     """Measure a detector on labeled scans.
@@ -36,6 +38,7 @@ def build_report(
         thresholds: the operating point of each finding; a scan is flagged at or above it.
         exclusive: whether exactly one finding is true of each scan (multi-class).
         context: what was evaluated, in words, in the order in which to show it.
+        tasks: of a detector with several, their findings as far as they are among `findings`.
         seed: of the bootstrap.
 
     Raises:
@@ -59,6 +62,7 @@ def build_report(
         findings=results,
         multiclass=multiclass,
         context=dict(context),
+        tasks=tuple(_measure_task(task, findings, labels, probabilities, patients, seed) for task in tasks),
         caveats=tuple(caveats + (multiclass_caveats(multiclass) if multiclass else [])),
     )
 
@@ -87,6 +91,18 @@ def _measure(name: str, y: Array, p: Array, patients: Array, threshold: float, s
         intervals=binary_intervals(y, p, patients, threshold=threshold, seed=seed),
         brier=metrics.brier(y, p),
         ece=metrics.ece(y, p),
+    )
+
+
+def _measure_task(
+    task: Task, findings: Sequence[str], labels: Array, p: Array, patients: Array, seed: int
+) -> TaskResult:
+    columns = [list(findings).index(name) for name in task.findings]
+    labels, p = labels[:, columns], p[:, columns]
+    return TaskResult(
+        task=task,
+        n_scans=int((~np.isnan(labels)).any(axis=1).sum()),
+        auroc=mean_auroc(labels, p, patients, seed=seed),
     )
 
 

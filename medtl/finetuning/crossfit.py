@@ -36,7 +36,9 @@ class OutOfFold:
     logits: npt.NDArray[np.float64]
 
 
-def folds_of(labels: LabelTable, rows: Rows, patients: npt.NDArray[np.str_], *, seed: int) -> tuple[Fold, ...]:
+def folds_of(
+    labels: LabelTable, rows: Rows, patients: npt.NDArray[np.str_], *, seed: int, n_folds: int = FOLDS
+) -> tuple[Fold, ...]:
     """Folds by patient, each with about as many of each pattern of findings.
 
     Args:
@@ -44,7 +46,7 @@ def folds_of(labels: LabelTable, rows: Rows, patients: npt.NDArray[np.str_], *, 
         patients: the patient of each row of the manifest.
 
     Returns:
-        `FOLDS` of them; none where no finding has `FEWEST` patients with it and as many without.
+        `n_folds` of them; none where no finding has `FEWEST` patients with it and as many without.
     """
     owners, of = np.unique(patients[rows], return_inverse=True)
     pattern = np.full((len(owners), len(labels.findings)), -1.0)
@@ -54,8 +56,8 @@ def folds_of(labels: LabelTable, rows: Rows, patients: npt.NDArray[np.str_], *, 
     order = rng("folds", seed).permutation(len(owners))
     order = order[np.lexsort(pattern[order].T)]  # like patterns side by side, then dealt out in turn
     number = np.empty(len(owners), np.int64)
-    number[order] = np.arange(len(owners)) % FOLDS
-    return tuple(Fold(fit=rows[number[of] != k], held=rows[number[of] == k]) for k in range(FOLDS))
+    number[order] = np.arange(len(owners)) % n_folds
+    return tuple(Fold(fit=rows[number[of] != k], held=rows[number[of] == k]) for k in range(n_folds))
 
 
 def crossfit(

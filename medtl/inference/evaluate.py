@@ -1,5 +1,6 @@
 """`medtl evaluate`: the evidence report of a bundle on labeled scans."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.labels import LabelTable
+from medtl.data.tasks import Task
 from medtl.errors import LabelError
 from medtl.evaluation.report import build_report, write_report
 from medtl.files import check_replaceable
@@ -67,6 +69,7 @@ def evaluate(
         thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
         exclusive=detector.bundle.exclusive and len(findings) == len(detector.bundle.findings),
         context=_context(detector, data, split, seen),
+        tasks=_shared_tasks(detector.bundle, findings),
     )
     write_report(report, folder)
     say(f"report on {len(rows):,} scans: {folder / 'report.html'}")
@@ -81,6 +84,14 @@ def _shared_findings(bundle: Bundle, table: LabelTable) -> list[str]:
             "rename the column of the labels file"
         )
     return shared
+
+
+def _shared_tasks(bundle: Bundle, findings: list[str]) -> list[Task]:
+    """The tasks of a bundle that has several, with what is left of them among `findings`."""
+    if len(bundle.tasks) == 1:
+        return []
+    left = [(task, tuple(name for name in task.findings if name in findings)) for task in bundle.tasks]
+    return [replace(task, findings=names) for task, names in left if names]
 
 
 def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: str) -> npt.NDArray[np.int64]:

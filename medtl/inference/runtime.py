@@ -1,6 +1,6 @@
 """`medtl.load`: a detector at work on single scans and on batches of stored blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.scan import Scan
 from medtl.data.sources import read_scan
+from medtl.data.tasks import Task
 from medtl.inference.bundle import Bundle, Classifier, read_bundle
 
 CHUNK = 8
@@ -78,8 +79,7 @@ class Detector:
             (B, F) in 0..1, in the order of the bundle's findings.
         """
         logits = logits_of(self._classifier, self.bundle.spec, stored, flip_average=self.bundle.flip_average)
-        temperatures = [self.bundle.temperatures[finding] for finding in self.bundle.findings]
-        return probabilities_of(logits, temperatures, exclusive=self.bundle.exclusive)
+        return probabilities_by_task(logits, self.bundle.temperatures, self.bundle.tasks)
 
     def scores(self, probabilities: npt.NDArray[np.float64]) -> tuple[FindingScore, ...]:
         """One scan's probabilities (F,) with their operating points."""
@@ -150,6 +150,21 @@ def probabilities_of(logits: Tensor, temperatures: Sequence[float], *, exclusive
     scaled = logits / torch.tensor(temperatures)
     result = scaled.softmax(dim=1) if exclusive else scaled.sigmoid()
     return np.asarray(result.numpy(), np.float64)
+
+
+def probabilities_by_task(
+    logits: Tensor, temperatures: Mapping[str, float], tasks: Sequence[Task]
+) -> npt.NDArray[np.float64]:
+    """The same of several tasks, whose outputs stand side by side in the logits (B, F).
+
+    Each task is computed for itself, so that the numbers of one do not depend on which others there are, to the bit.
+    """
+    of_tasks = torch.split(logits, [len(task.findings) for task in tasks], dim=1)
+    each = [
+        probabilities_of(own.contiguous(), [temperatures[name] for name in task.findings], exclusive=task.exclusive)
+        for own, task in zip(of_tasks, tasks, strict=True)
+    ]
+    return np.concatenate(each, axis=1)
 
 
 def load(bundle: str | Path) -> Detector:
