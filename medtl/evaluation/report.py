@@ -8,6 +8,7 @@ import numpy as np
 from medtl.errors import BundleError, LabelError
 from medtl.evaluation import metrics
 from medtl.evaluation.caveats import data_caveats, finding_caveats, multiclass_caveats
+from medtl.evaluation.conformal import Band, set_result
 from medtl.evaluation.intervals import binary_intervals, multiclass_intervals
 from medtl.evaluation.metrics import Array
 from medtl.evaluation.page import render_page
@@ -24,6 +25,7 @@ def build_report(
     thresholds: Mapping[str, float],
     exclusive: bool,
     context: Mapping[str, str],
+    bands: Mapping[str, Band] | None = None,
     seed: int = 0,
 ) -> Report:
     """Measure a detector on labeled scans.
@@ -36,6 +38,7 @@ def build_report(
         thresholds: the operating point of each finding; a scan is flagged at or above it.
         exclusive: whether exactly one finding is true of each scan (multi-class).
         context: what was evaluated, in words, in the order in which to show it.
+        bands: where the answer of a finding stays open; a finding without one has no sets.
         seed: of the bootstrap.
 
     Raises:
@@ -47,7 +50,7 @@ def build_report(
     missing = sum(not name for name in patient_ids)
     patients = np.array([f"id {name}" if name else f"scan {i}" for i, name in enumerate(patient_ids)])
     results = tuple(
-        _measure(name, labels[:, i], probabilities[:, i], patients, thresholds[name], seed)
+        _measure(name, labels[:, i], probabilities[:, i], patients, thresholds[name], (bands or {}).get(name), seed)
         for i, name in enumerate(findings)
     )
     multiclass = _measure_classes(findings, labels, probabilities, patients, seed) if exclusive else None
@@ -74,7 +77,9 @@ def write_report(report: Report, folder: Path) -> None:
         (temporary / "report.html").write_text(render_page(report), encoding="utf-8")
 
 
-def _measure(name: str, y: Array, p: Array, patients: Array, threshold: float, seed: int) -> FindingResult:
+def _measure(
+    name: str, y: Array, p: Array, patients: Array, threshold: float, band: Band | None, seed: int
+) -> FindingResult:
     known = ~np.isnan(y)
     y, p, patients = y[known], p[known], patients[known]
     return FindingResult(
@@ -87,6 +92,7 @@ def _measure(name: str, y: Array, p: Array, patients: Array, threshold: float, s
         intervals=binary_intervals(y, p, patients, threshold=threshold, seed=seed),
         brier=metrics.brier(y, p),
         ece=metrics.ece(y, p),
+        sets=set_result(y, p, patients, band=band, threshold=threshold, seed=seed) if band else None,
     )
 
 

@@ -1,6 +1,6 @@
 """Temperatures and operating points, from labeled scans that the network was not fitted to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
 from medtl.data.preprocess import PreprocessSpec
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass, operating_point
+from medtl.evaluation.conformal import Band, conformal_band
+from medtl.evaluation.observed import Observed, observed
 from medtl.finetuning.parts import ENOUGH, Rows, count, enough
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import logits_of_rows, probabilities_of
@@ -20,11 +22,13 @@ SHARPEST = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What was chosen for each finding, and from what."""
+    """What was chosen for each finding, and from what; see `Bundle`."""
 
     temperatures: dict[str, float]
     thresholds: dict[str, float]
     note: str
+    bands: dict[str, Band] = field(default_factory=dict)
+    observed: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
 
 
 def calibrate(
@@ -43,9 +47,11 @@ def calibrate(
 
 
 def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: str) -> Calibration:
-    """Choose a temperature and, by Youden's J, an operating point for each finding.
+    """Choose a temperature and, by Youden's J, an operating point for each finding, and where its answer stays open.
 
-    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so.
+    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so. A conformal set
+    depends on the order of the scans alone, which a temperature does not change, so that both may be chosen from the
+    same scans; where findings exclude each other this holds nearly.
 
     Args:
         logits: (N, F) of the rows, from networks that have not seen their patients.
@@ -66,17 +72,26 @@ def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: st
             temperatures[finding] = max(SHARPEST, fitted)
     probabilities = probabilities_of(logits, list(temperatures.values()), exclusive=labels.exclusive)
     notes: list[str] = []
+    bands: dict[str, Band] = {}
+    seen: dict[str, tuple[Observed, ...]] = {}
     for i, finding in enumerate(labels.findings):
         y, known = _known(truth[:, i])
         positives, negatives = count(y)
         if finding in calibrated:
-            thresholds[finding] = operating_point(y, probabilities[known, i])
+            p = probabilities[known, i]
+            thresholds[finding] = operating_point(y, p)
+            if band := conformal_band(y, p):
+                bands[finding] = band
+            if groups := observed(y, p):
+                seen[finding] = groups
             notes.append(f"{finding} on {positives} positive and {negatives} negative {where}")
         else:
             notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
     if not calibrated:
         notes.insert(0, "none: operating points are 0.5")
-    return Calibration(temperatures=temperatures, thresholds=thresholds, note="; ".join(notes))
+    return Calibration(
+        temperatures=temperatures, thresholds=thresholds, note="; ".join(notes), bands=bands, observed=seen
+    )
 
 
 def _known(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -60,6 +60,9 @@ class FinetuneConfig(StrictModel):
     was measured, so far none."""
     unlabeled: UnlabeledConfig = UnlabeledConfig()
     """Its settings."""
+    thumbnails: bool = True
+    """Keep small pictures of the labeled scans in the bundle, to show them as similar cases. They are pictures of
+    patients: false where the bundle leaves the hospital."""
     seed: int = 0
     """Same seed, same data, same machine: same weights."""
 

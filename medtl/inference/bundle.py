@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -17,8 +17,12 @@ from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.store import BUNDLE, load_weights
 from medtl.encoders.table import Encoder, build_encoder
 from medtl.errors import BundleError, EncoderError
+from medtl.evaluation.conformal import Band
+from medtl.evaluation.observed import Observed
 from medtl.files import atomic_folder, read_json, write_json
 from medtl.inference.card import render_card
+from medtl.inference.reference import NAME as REFERENCE
+from medtl.inference.reference import Bytes, write_reference
 
 MARKER = BUNDLE
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis without a physician's own reading."
@@ -52,6 +56,9 @@ class Bundle:
         network, input_px: the encoder, a row of the encoder table.
         training: what it was trained on and how, for people.
         calibration: how temperature and threshold were chosen, in words.
+        bands: where the answer stays open, by finding; a finding with too few scans to tell has none.
+        observed: what scans of like probability turned out to be, by finding; none where too few are known.
+        population: what the headers of the training scans say, see `medtl.inference.population`.
         bundle_id: digest of weights and settings; set when written.
     """
 
@@ -66,6 +73,9 @@ class Bundle:
     input_px: int
     training: dict[str, Any]
     calibration: str
+    bands: dict[str, Band] = field(default_factory=dict)
+    observed: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
+    population: dict[str, dict[str, int]] = field(default_factory=dict)
     intended_use: str = INTENDED_USE
     bundle_id: str = ""
 
@@ -78,6 +88,8 @@ def write_bundle(
     embeddings: Tensor,
     labels: Tensor,
     scan_ids: list[str],
+    patients: Sequence[str] | None = None,
+    thumbnails: Bytes | None = None,
 ) -> Bundle:
     """Write a bundle in place of what `folder` held.
 
@@ -85,6 +97,8 @@ def write_bundle(
         embeddings: (N, D) of the labeled scans that it was trained on, for trust and similar cases.
         labels: (N, F) their labels, NaN is unknown.
         scan_ids: (N,) their names.
+        patients: (N,) whose they are; see `write_reference`.
+        thumbnails: (N, 96, 96) their pictures; None keeps none.
 
     Returns:
         The bundle with its id.
@@ -92,8 +106,14 @@ def write_bundle(
     with atomic_folder(folder, marker=MARKER) as temporary:
         weights = {key: value.cpu().contiguous() for key, value in classifier.state_dict().items()}
         (temporary / "model.safetensors").write_bytes(save(weights))
-        reference = {"embeddings": embeddings.half().contiguous(), "labels": labels.float().contiguous()}
-        (temporary / "reference.safetensors").write_bytes(save(reference, {"scan_ids": json.dumps(scan_ids)}))
+        write_reference(
+            temporary,
+            embeddings=embeddings.float().numpy(),
+            labels=labels.float().numpy(),
+            scan_ids=scan_ids,
+            patients=patients,
+            thumbnails=thumbnails,
+        )
         settings = asdict(bundle) | {"spec": bundle.spec.model_dump(mode="json")}
         digest = hashlib.sha256((temporary / "model.safetensors").read_bytes())
         digest.update(json.dumps({k: v for k, v in settings.items() if k != "bundle_id"}, sort_keys=True).encode())
@@ -116,7 +136,7 @@ def read_bundle(folder: str | Path) -> tuple[Bundle, Classifier]:
     if not (path / MARKER).is_file():
         raise BundleError(f"{path}: holds no {MARKER}; expected a bundle that medtl finetune left")
     bundle, digest = _read_settings(path)
-    for name in ("model.safetensors", "reference.safetensors"):
+    for name in ("model.safetensors", REFERENCE):
         if not (path / name).is_file():
             raise BundleError(f"{path}: {name} is missing; copy the whole folder again, or fine-tune again")
     try:
@@ -134,36 +154,6 @@ def read_bundle(folder: str | Path) -> tuple[Bundle, Classifier]:
     return bundle, classifier.eval()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The labeled scans that a detector was trained on.
-
-    Args:
-        embeddings: (N, D).
-        labels: (N, F) of 0, 1 or NaN.
-        scan_ids: their N names.
-    """
-
-    embeddings: Tensor
-    labels: Tensor
-    scan_ids: tuple[str, ...]
-
-
-def read_reference(folder: Path) -> Reference:
-    """What a bundle keeps of its training scans.
-
-    Raises:
-        BundleError: the file is missing or damaged.
-    """
-    try:
-        with safe_open(folder / "reference.safetensors", "pt") as file:
-            names = tuple(json.loads(file.metadata()["scan_ids"]))
-            embeddings, labels = file.get_tensor("embeddings").float(), file.get_tensor("labels")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
-        raise BundleError(f"{folder / 'reference.safetensors'}: cannot be read ({problem}); copy it again") from None
-    return Reference(embeddings=embeddings, labels=labels, scan_ids=names)
-
-
 def _read_settings(folder: Path) -> tuple[Bundle, bytes]:
     """The bundle and the bytes of its settings that its id was made from."""
     settings = read_json(folder / MARKER, error=BundleError)
@@ -173,6 +163,10 @@ def _read_settings(folder: Path) -> tuple[Bundle, bytes]:
     try:
         settings["spec"] = build(PreprocessSpec, settings["spec"], source=str(folder / MARKER))
         settings["findings"] = tuple(settings["findings"])
+        settings["bands"] = {name: Band(**band) for name, band in settings.get("bands", {}).items()}
+        settings["observed"] = {
+            name: tuple(Observed(**group) for group in groups) for name, groups in settings.get("observed", {}).items()
+        }
         return Bundle(**settings), signed
-    except (KeyError, TypeError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise BundleError(f"{folder / MARKER}: is damaged ({problem}); copy the bundle again") from None
