@@ -14,7 +14,7 @@ from medtl.inference.neighbours import SimilarScan
 from medtl.inference.prediction import FindingScore
 from medtl.inference.trust import Doubt
 
-LABELS = {1: ("with", "has it"), 0: ("without", "free of it"), None: ("unknown", "not labeled")}
+LABELS = {1: ("with", "has it"), 0: ("without", "free of it"), None: ("unknown", "no label")}
 
 
 def wording(score: FindingScore) -> str:
@@ -26,37 +26,31 @@ def meaning(score: FindingScore) -> str:
     """A probability in numbers of scans; where too few are known, that it cannot be taken at its word."""
     shown = percent(score.probability)
     if score.observed is None:
-        return (
-            f"{shown} is a rank, not a rate: too few labeled scans scored alike to say how many of 100 such scans "
-            "have it."
-        )
+        return f"{shown} ranks this scan, but is no rate: too few labeled scans score alike to say how many have it."
     seen = score.observed
-    low, high = seen.interval()
-    about = "about" if low <= score.probability <= high else "in fact"
+    low, high = (100 * share for share in seen.interval())
+    about = "about" if low <= 100 * score.probability <= high else "in fact"
     return (
-        f"{shown}: of 100 scans scored alike ({percent(seen.lowest)} to {percent(seen.highest)}), {about} "
-        f"{100 * seen.share:.0f} had it in validation ({seen.positives} of {seen.count}; 95 % interval "
-        f"{100 * low:.0f} to {100 * high:.0f})."
+        f"{shown}: of 100 such scans ({_between(seen.lowest, seen.highest)}) {about} {100 * seen.share:.0f} had it in "
+        f"validation; 95 % interval {low:.0f} to {high:.0f}, from {seen.count} scans."
     )
 
 
 def answer(score: FindingScore) -> str:
-    """Which answers stay open, and by what promise."""
-    side = "above" if score.flagged else "below"
-    at = f"operating point, {percent(score.threshold)}"
+    """Whether both answers stay open at this probability, and where they do."""
     if score.band is None:
-        return f"It lies {side} the {at}. Too few labeled scans were there to say where the answer is uncertain."
-    kept = f"{100 - 100 * score.band.error:.0f} of 100"
+        return "Where it is uncertain cannot be said: too few labeled scans were there to calibrate with."
     limits = score.band.limits(score.threshold)
-    if score.decision == "uncertain" and limits:
-        between = f"{percent(limits[0])} to {percent(limits[1])}"
-        return (
-            f"Uncertain: it lies {side} the {at}, but from {between} both answers stay open, so that {kept} scans with "
-            "it, and as many without, are right or uncertain."
-        )
-    return (
-        f"It lies {side} the {at}, far enough that one answer stays open; by this rule {kept} are right or uncertain."
-    )
+    if limits is None:
+        return "No probability is uncertain: in validation, scans with it and without it scored apart."
+    kept = f"{100 - 100 * score.band.error:.0f} of 100"
+    if score.decision == "uncertain":
+        return f"Uncertain: from {_between(*limits)}, scans with it and scans without it score alike."
+    return f"Not uncertain: that is {_between(*limits)}, so that {kept} with it, and {kept} without, are not misjudged."
+
+
+def _between(low: float, high: float) -> str:
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
 
 
 def doubts(found: Sequence[Doubt]) -> str:
@@ -99,7 +93,7 @@ def similar_cases(found: Sequence[SimilarScan], finding: str, *, said: Mapping[s
 
 def _card(each: SimilarScan, finding: str, said: str) -> str:
     kind, word = LABELS[each.labels.get(finding)]
-    alike = f"{100 * np.clip(each.similarity, 0, 1):.0f} % alike"
+    alike = f"{each.similarity:.2f} alike"
     if each.thumbnail is None:
         picture = '<span class="nothing">no picture kept</span>'
     else:

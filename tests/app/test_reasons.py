@@ -60,10 +60,13 @@ def test_no_text_becomes_markup(html: str) -> None:
 def test_a_calibrated_probability_is_told_in_scans() -> None:
     said = Reader(reasons.wording(score(0.12, band=BAND, observed=ALIKE))).text
     # Wilson's interval of 12 of 100 is 7.0 to 19.8.
-    assert "12.0 %: of 100 scans scored alike (8.0 % to 19.0 %), about 12 had it in validation (12 of 100; " in said
-    assert "95 % interval 7 to 20)." in said
-    assert "It lies below the operating point, 43.0 %, far enough that one answer stays open; by this rule" in said
-    assert "rule 90 of 100 are right or uncertain." in said
+    assert (
+        "12.0 %: of 100 such scans (8 to 19 %) about 12 had it in validation; 95 % interval 7 to 20, from 100" in said
+    )
+    assert (
+        "Not uncertain: that is 31 to 58 %, so that 90 of 100 with it, and 90 of 100 without, are not misjudged."
+        in said
+    )
 
 
 def test_a_probability_that_is_off_is_not_confirmed() -> None:
@@ -73,18 +76,21 @@ def test_a_probability_that_is_off_is_not_confirmed() -> None:
 
 def test_without_support_nothing_is_claimed() -> None:
     said = Reader(reasons.wording(score(0.12))).text
-    assert "12.0 % is a rank, not a rate: too few labeled scans scored alike" in said
-    assert "Too few labeled scans were there to say where the answer is uncertain." in said
+    assert "12.0 % ranks this scan, but is no rate: too few labeled scans score alike" in said
+    assert "Where it is uncertain cannot be said: too few labeled scans" in said
     assert "validation" not in said and "interval" not in said
 
 
-@pytest.mark.parametrize(("probability", "side"), [(0.40, "below"), (0.50, "above")])
-def test_an_open_answer_says_between_what(probability: float, side: str) -> None:
+@pytest.mark.parametrize("probability", [0.40, 0.50])
+def test_an_open_answer_says_between_what(probability: float) -> None:
     found = score(probability, band=BAND)
     assert found.decision == "uncertain"
-    said = reasons.answer(found)
-    assert said.startswith(f"Uncertain: it lies {side} the operating point, 43.0 %, but from 31.0 % to 58.0 %")
-    assert "90 of 100 scans with it, and as many without, are right or uncertain" in said
+    assert reasons.answer(found) == "Uncertain: from 31 to 58 %, scans with it and scans without it score alike."
+
+
+def test_classes_far_apart_leave_nothing_open() -> None:
+    apart = Band(lowest_present=0.8, highest_absent=0.2, error=0.1, n_present=40, n_absent=60)
+    assert reasons.answer(score(0.5, band=apart)).startswith("No probability is uncertain")
 
 
 def test_doubts_are_sentences() -> None:
@@ -102,10 +108,10 @@ def test_similar_cases_count_what_is_known() -> None:
     found = [scan("a", 1), scan("b", 0), scan("c", None), scan("d", 1, picture=False)]
     seen = Reader(reasons.similar_cases(found, "small_nodule", said={"b": "2 readers agree"}))
     assert "Small nodule: 2 of the 3 nearest labeled scans have it." in seen.text
-    assert seen.text.count("has it") == 2 and seen.text.count("free of it") == 1 and "not labeled" in seen.text
-    assert "97 % alike" in seen.text and "2 readers agree" in seen.text and "no picture kept" in seen.text
+    assert seen.text.count("has it") == 2 and seen.text.count("free of it") == 1 and "no label" in seen.text
+    assert "0.97 alike" in seen.text and "2 readers agree" in seen.text and "no picture kept" in seen.text
     pictures = [attributes for tag, attributes in seen.tags if tag == "img"]
-    assert len(pictures) == 3 and pictures[0]["alt"] == "A similar scan: Small nodule has it, 97 % alike"
+    assert len(pictures) == 3 and pictures[0]["alt"] == "A similar scan: Small nodule has it, 0.97 alike"
     nobody = reasons.similar_cases([], "small_nodule")
     assert "keeps no labeled scans to compare with" in nobody
     assert "none of the nearest scans has a label" in reasons.similar_cases([scan("c", None)], "small_nodule")
