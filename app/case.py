@@ -40,7 +40,7 @@ class Case:
 
     def leading(self) -> str:
         """The finding to look at first: the most probable, those above their operating point before the others."""
-        return max(self.prediction.scores, key=lambda score: (score.decision == "positive", score.probability)).finding
+        return max(self.prediction.scores, key=lambda score: (score.flagged, score.probability)).finding
 
     def record(self) -> NewCase:
         """The case as the store takes it up."""

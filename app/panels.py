@@ -55,7 +55,7 @@ def finding_row(finding: str, threshold: float, score: FindingScore | None) -> s
         side = score.decision
         number = percent(score.probability)
         fill = f'<span class="fill" style="width:{100 * score.probability:.1f}%"></span>'
-        said = f"{side}: {'above' if side == 'positive' else 'below'} the operating point ({percent(threshold)})"
+        said = f"{side}: {'above' if score.flagged else 'below'} the operating point ({percent(threshold)})"
     return (
         f'<div class="finding {escape(side)}"><div class="line"><span class="name">{escape(words(finding))}</span>'
         f'<span class="number">{number}</span></div>'

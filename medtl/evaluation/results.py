@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from medtl.data.tasks import Task
+from medtl.evaluation.conformal import SetResult
 from medtl.evaluation.intervals import BinaryIntervals, Estimate, MulticlassIntervals
 from medtl.evaluation.metrics import Array
 
@@ -23,6 +24,7 @@ class FindingResult:
         threshold: the operating point; a scan is flagged where p >= threshold.
         intervals: the measures.
         brier, ece: calibration.
+        sets: how the conformal sets did; None where the bundle has none for the finding.
     """
 
     name: str
@@ -34,6 +36,7 @@ class FindingResult:
     intervals: BinaryIntervals
     brier: float
     ece: float
+    sets: SetResult | None = None
 
     @property
     def n_positive(self) -> int:
@@ -57,13 +60,18 @@ class FindingResult:
 
     def as_json(self) -> dict[str, Any]:
         named = ("auroc", "ap", "sensitivity", "specificity", "accuracy")
-        return {name: _estimate(getattr(self.intervals, name)) for name in named} | {
+        content: dict[str, Any] = {name: _estimate(getattr(self.intervals, name)) for name in named} | {
             "threshold": _finite(self.threshold),
             "brier": _finite(self.brier),
             "ece": _finite(self.ece),
             "n_positive": self.n_positive,
             "n_negative": self.n_negative,
         }
+        if self.sets is not None:
+            sets = ("coverage", "covered_present", "covered_absent", "uncertain", "right")
+            content["sets"] = {name: _estimate(getattr(self.sets, name)) for name in sets}
+            content["sets"] |= {"error": self.sets.band.error}
+        return content
 
 
 @dataclass(frozen=True, kw_only=True)

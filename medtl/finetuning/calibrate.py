@@ -11,7 +11,9 @@ from medtl.data.labels import LabelTable
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.tasks import Task
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass, operating_point
+from medtl.evaluation.conformal import Band, conformal_band
 from medtl.evaluation.metrics import auroc, both_classes
+from medtl.evaluation.observed import Observed, observed
 from medtl.finetuning.parts import ENOUGH, Rows, count, enough
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import logits_of_rows, probabilities_by_task
@@ -22,11 +24,9 @@ SHARPEST = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What was chosen for each finding, and from what.
+    """What was chosen for each finding, and from what; see `Bundle`.
 
     Args:
-        temperatures, thresholds: of each finding.
-        note: from which scans, in words.
         aurocs: of each finding of which these scans have both kinds.
     """
 
@@ -34,6 +34,8 @@ class Calibration:
     thresholds: dict[str, float]
     note: str
     aurocs: dict[str, float] = field(default_factory=dict)
+    bands: dict[str, Band] = field(default_factory=dict)
+    observed: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
 
     def of_task(self, task: Task) -> float:
         """The mean AUROC over the findings of a task; nan where none has one."""
@@ -57,9 +59,11 @@ def calibrate(
 
 
 def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: str) -> Calibration:
-    """Choose a temperature and, by Youden's J, an operating point for each finding.
+    """Choose a temperature and, by Youden's J, an operating point for each finding, and where its answer stays open.
 
-    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so.
+    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so. A conformal set
+    depends on the order of the scans alone, which a temperature does not change, so that both may be chosen from the
+    same scans; where findings exclude each other this holds nearly.
 
     Args:
         logits: (N, F) of the rows, from networks that have not seen their patients.
@@ -84,19 +88,33 @@ def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: st
     probabilities = probabilities_by_task(logits, temperatures, labels.tasks)
     notes: list[str] = []
     aurocs: dict[str, float] = {}
+    bands: dict[str, Band] = {}
+    seen: dict[str, tuple[Observed, ...]] = {}
     for i, finding in enumerate(labels.findings):
         y, known = _known(truth[:, i])
         positives, negatives = count(y)
         if both_classes(y):
             aurocs[finding] = auroc(y, probabilities[known, i])
         if finding in calibrated:
-            thresholds[finding] = operating_point(y, probabilities[known, i])
+            p = probabilities[known, i]
+            thresholds[finding] = operating_point(y, p)
+            if band := conformal_band(y, p):
+                bands[finding] = band
+            if groups := observed(y, p):
+                seen[finding] = groups
             notes.append(f"{finding} on {positives} positive and {negatives} negative {where}")
         else:
             notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
     if not calibrated:
         notes.insert(0, "none: operating points are 0.5")
-    return Calibration(temperatures=temperatures, thresholds=thresholds, note="; ".join(notes), aurocs=aurocs)
+    return Calibration(
+        temperatures=temperatures,
+        thresholds=thresholds,
+        note="; ".join(notes),
+        aurocs=aurocs,
+        bands=bands,
+        observed=seen,
+    )
 
 
 def _known(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -77,6 +77,9 @@ class FinetuneConfig(StrictModel):
     findings are the only one."""
     balance: Literal["equal", "uncertainty"] = "equal"
     """Of several tasks: the mean of their losses, or weights that are learned, less for a task that is uncertain."""
+    thumbnails: bool = True
+    """Keep small pictures of the labeled scans in the bundle, to show them as similar cases. They are pictures of
+    patients: false where the bundle leaves the hospital."""
     seed: int = 0
     """Same seed, same data, same machine: same weights."""
 

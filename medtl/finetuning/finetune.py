@@ -13,6 +13,7 @@ from medtl.data.tasks import Task
 from medtl.encoders.embed import embed
 from medtl.encoders.store import default_start, start_from
 from medtl.errors import ConfigError, RunError
+from medtl.evaluation.conformal import uncertain_words
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import Calibration, calibrate, calibrated_from
 from medtl.finetuning.choose import choose
@@ -21,6 +22,8 @@ from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import remarks, split_labeled
 from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
+from medtl.inference.population import population
+from medtl.inference.reference import thumbnails_of
 from medtl.pretraining.presets import GENTLE, settled
 from medtl.progress import say
 from medtl.training.runs import open_run, save_config
@@ -121,8 +124,12 @@ def finetune(
         input_px=start.encoder.input_px,
         training=said
         | {"choice": choice.why, "remarks": "; ".join(notes) or "none", "dataset": data.fingerprint}
-        | {f"task {task.name}": words for task, words in by_task.items()},
+        | {f"task {task.name}": words for task, words in by_task.items()}
+        | {"pictures": "small pictures of the labeled scans are in the bundle" if plan.thumbnails else "none kept"},
         calibration=chosen.note,
+        bands=chosen.bands,
+        observed=chosen.observed,
+        population=population(data.manifest.iloc[parts.fit]),
     )
     rows = parts.fit
     if folder.exists():
@@ -134,11 +141,14 @@ def finetune(
         embeddings=embed(classifier.encoder, data, rows, start.spec),
         labels=torch.from_numpy(table.values[rows]),
         scan_ids=[str(name) for name in data.manifest["scan_id"].to_numpy()[rows]],
+        patients=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
+        thumbnails=thumbnails_of(data, rows) if plan.thumbnails else None,
     )
     shutil.rmtree(work, ignore_errors=True)
     say(f"calibration: {chosen.note}")
     for finding in table.findings:
-        say(f"{finding}: operating point {chosen.thresholds[finding]:.3f}")
+        said_of = uncertain_words(chosen.bands.get(finding), chosen.thresholds[finding])
+        say(f"{finding}: operating point {chosen.thresholds[finding]:.3f}; {said_of}")
     for task, words in by_task.items():
         say(f"task {task.name}: {words}")
     say(f"bundle {written.bundle_id}: {folder}")

@@ -13,8 +13,9 @@ from medtl.files import check_replaceable
 from medtl.finetuning.examples import Example, Examples, from_dataset, from_scans
 from medtl.finetuning.grow import Weights, with_finding, with_scans
 from medtl.finetuning.instant import teach_finding
-from medtl.inference.bundle import MARKER, Bundle, encoder_of, read_reference, read_weights, write_weights
+from medtl.inference.bundle import MARKER, Bundle, encoder_of, read_weights, write_weights
 from medtl.inference.cache import EmbeddingCache, encoder_digest
+from medtl.inference.reference import read_reference
 from medtl.progress import say
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -19,11 +19,15 @@ from medtl.data.tasks import MAIN, Task
 from medtl.encoders.store import BUNDLE, load_weights
 from medtl.encoders.table import Encoder, build_encoder
 from medtl.errors import BundleError, EncoderError
+from medtl.evaluation.conformal import Band
+from medtl.evaluation.observed import Observed
 from medtl.files import atomic_folder, read_json, write_json
 from medtl.inference.card import render_card
+from medtl.inference.reference import NAME as REFERENCE
+from medtl.inference.reference import Bytes, Reference, reference_of, write_reference
 
 MARKER = BUNDLE
-WEIGHTS, REFERENCE = "model.safetensors", "reference.safetensors"
+WEIGHTS = "model.safetensors"
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis without a physician's own reading."
 
 
@@ -75,6 +79,9 @@ class Bundle:
         calibration: how temperature and threshold were chosen, in words.
         tasks: the findings by tasks, each with a head of the network; without any, all of them are one task.
         caveats: what must be known of a finding, a sentence each; none of most.
+        bands: where the answer stays open, by finding; a finding with too few scans to tell has none.
+        observed: what scans of like probability turned out to be, by finding; none where too few are known.
+        population: what the headers of the training scans say, see `medtl.inference.population`.
         bundle_id: digest of weights and settings; set when written.
 
     Raises:
@@ -92,6 +99,9 @@ class Bundle:
     input_px: int
     training: dict[str, Any]
     calibration: str
+    bands: dict[str, Band] = field(default_factory=dict)
+    observed: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
+    population: dict[str, dict[str, int]] = field(default_factory=dict)
     intended_use: str = INTENDED_USE
     tasks: tuple[Task, ...] = ()
     caveats: dict[str, list[str]] = field(default_factory=dict)
@@ -114,6 +124,8 @@ def write_bundle(
     embeddings: Tensor,
     labels: Tensor,
     scan_ids: list[str],
+    patients: Sequence[str] | None = None,
+    thumbnails: Bytes | None = None,
 ) -> Bundle:
     """Write a bundle in place of what `folder` held.
 
@@ -121,15 +133,23 @@ def write_bundle(
         embeddings: (N, D) of the labeled scans that it was trained on, for trust and similar cases.
         labels: (N, F) their labels, NaN is unknown.
         scan_ids: (N,) their names.
+        patients: (N,) whose they are; see `reference_of`.
+        thumbnails: (N, 96, 96) their pictures; None keeps none.
 
     Returns:
         The bundle with its id.
     """
-    reference = Reference(embeddings=embeddings, labels=labels, scan_ids=tuple(scan_ids))
+    reference = reference_of(
+        embeddings=embeddings.float().numpy(),
+        labels=labels.float().numpy(),
+        scan_ids=scan_ids,
+        patients=patients,
+        thumbnails=thumbnails,
+    )
     return write_weights(folder, bundle, classifier.state_dict(), reference)
 
 
-def write_weights(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], reference: "Reference") -> Bundle:
+def write_weights(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], reference: Reference) -> Bundle:
     """The same from the classifier's weights, without a network.
 
     Returns:
@@ -138,12 +158,7 @@ def write_weights(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], r
     with atomic_folder(folder, marker=MARKER) as temporary:
         kept = {key: value.cpu().contiguous() for key, value in weights.items()}
         (temporary / WEIGHTS).write_bytes(save(kept))
-        tensors = {
-            "embeddings": reference.embeddings.half().contiguous(),
-            "labels": reference.labels.float().contiguous(),
-        }
-        names = {"scan_ids": json.dumps(reference.scan_ids)}
-        (temporary / REFERENCE).write_bytes(save(tensors, names))
+        write_reference(temporary, reference)
         settings = asdict(bundle) | {"spec": bundle.spec.model_dump(mode="json")}
         digest = hashlib.sha256((temporary / WEIGHTS).read_bytes())
         digest.update(json.dumps({k: v for k, v in settings.items() if k != "bundle_id"}, sort_keys=True).encode())
@@ -195,36 +210,6 @@ def encoder_of(folder: str | Path, bundle: Bundle) -> Encoder:
     return encoder.eval()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The labeled scans that a detector was trained on.
-
-    Args:
-        embeddings: (N, D).
-        labels: (N, F) of 0, 1 or NaN.
-        scan_ids: their N names.
-    """
-
-    embeddings: Tensor
-    labels: Tensor
-    scan_ids: tuple[str, ...]
-
-
-def read_reference(folder: Path) -> Reference:
-    """What a bundle keeps of its training scans.
-
-    Raises:
-        BundleError: the file is missing or damaged.
-    """
-    try:
-        with safe_open(folder / REFERENCE, "pt") as file:
-            names = tuple(json.loads(file.metadata()["scan_ids"]))
-            embeddings, labels = file.get_tensor("embeddings").float(), file.get_tensor("labels")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
-        raise BundleError(f"{folder / 'reference.safetensors'}: cannot be read ({problem}); copy it again") from None
-    return Reference(embeddings=embeddings, labels=labels, scan_ids=names)
-
-
 def _open(folder: Path) -> tuple[Bundle, bytes]:
     """A bundle whose files are all there, and the bytes of its settings that its id was made from."""
     if not folder.is_dir():
@@ -265,6 +250,10 @@ def _read_settings(folder: Path) -> tuple[Bundle, bytes]:
         settings["findings"] = tuple(settings["findings"])
         tasks = settings.pop("tasks", ())  # bundles of medtl 0.1 have one
         settings["tasks"] = tuple(Task(**task | {"findings": tuple(task["findings"])}) for task in tasks)
+        settings["bands"] = {name: Band(**band) for name, band in settings.get("bands", {}).items()}
+        settings["observed"] = {
+            name: tuple(Observed(**group) for group in groups) for name, groups in settings.get("observed", {}).items()
+        }
         return Bundle(**settings), signed
-    except (KeyError, TypeError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise BundleError(f"{folder / MARKER}: is damaged ({problem}); copy the bundle again") from None

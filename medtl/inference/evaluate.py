@@ -13,7 +13,8 @@ from medtl.data.tasks import Task
 from medtl.errors import LabelError
 from medtl.evaluation.report import build_report, write_report
 from medtl.files import check_replaceable
-from medtl.inference.bundle import Bundle, read_reference
+from medtl.inference.bundle import Bundle
+from medtl.inference.reference import read_reference
 from medtl.inference.runtime import Detector, load
 from medtl.progress import progress, say
 
@@ -67,6 +68,7 @@ def evaluate(
         probabilities=probabilities[:, [detector.bundle.findings.index(finding) for finding in findings]],
         patient_ids=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
         thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
+        bands=detector.bundle.bands,
         exclusive=detector.bundle.exclusive and len(findings) == len(detector.bundle.findings),
         context=_context(detector, data, split, seen),
         tasks=_shared_tasks(detector.bundle, findings),
