@@ -11,7 +11,7 @@ from medtl.data.labels import LabelTable
 from medtl.errors import LabelError
 from medtl.evaluation.intervals import binary_intervals
 from medtl.finetuning.calibrate import Calibration, calibrated_from
-from medtl.finetuning.crossfit import FEWEST, folds_of
+from medtl.finetuning.folds import FEWEST, folds_of
 from medtl.finetuning.heads import fit_head
 from medtl.finetuning.parts import FEW, Rows, count, enough
 

@@ -1,6 +1,8 @@
 """A finding taught later: what was there stays to the bit, what is new is judged on patients not seen, or refused."""
 
 import hashlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -259,3 +261,10 @@ def test_few_patients_are_not_judged() -> None:
     assert "not judged: too few patients" in taught.said
     assert taught.calibration.thresholds == {"f": 0.5}
     assert any("its operating point is 0.5 and its probabilities are not calibrated" in each for each in taught.caveats)
+
+
+def test_the_training_loop_is_not_loaded_to_teach() -> None:
+    """It takes as long to load as everything else together."""
+    code = "import sys, medtl.finetuning.teach; print([m for m in ('lightning_fabric', 'monai') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
