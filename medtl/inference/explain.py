@@ -62,9 +62,11 @@ def grad_cam_plus_plus(classifier: Classifier, images: Tensor, index: int) -> Te
     """Grad-CAM++ (Chattopadhay 2018, arXiv 1710.11063, eq. 5 and 19), for several places that speak for the finding.
 
     As in the paper the class score is exp(logit), whose higher derivatives are powers of the gradient; its common
-    factor exp(logit) is left out, because heatmaps are scaled to 1.
+    factor exp(logit) is left out, because heatmaps are scaled to 1. The paper's maps come after a ReLU; of a layer
+    that has none, what lies below zero is left out, or the weights have no meaning.
     """
     maps, gradient = _layer(classifier, images, index)
+    maps = maps.clamp(min=0.0)
     square, cube = gradient**2, gradient**3
     spread = maps.flatten(2).sum(dim=2)[(..., *[None] * (maps.ndim - 2))] * cube
     below = 2 * square + spread

@@ -87,21 +87,22 @@ class Tiny(nn.Module):
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5), (2, 3, 4, 2)])
-def test_both_cams_against_their_definitions(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("below", [0.0, 0.4])  # how far below zero the maps reach
+def test_both_cams_against_their_definitions(shape: tuple[int, ...], below: float) -> None:
     """Derivatives of exp(logit) in closed form: the logit is sum_k w_k mean(A_k^2), so dS/dA = 2 w A / n."""
     torch.manual_seed(0)
-    maps = torch.rand(1, *shape, dtype=torch.float64)
+    maps = torch.rand(1, *shape, dtype=torch.float64) - below
     network = Tiny(maps, [0.7, -0.4])
     a, n = maps[0].numpy(), int(np.prod(shape[1:]))
     g = 2 * np.array([0.7, -0.4]).reshape(2, *[1] * (len(shape) - 1)) * a / n
     plain = sum(g[k].mean() * a[k] for k in range(2))
     assert grad_cam(network, torch.zeros(1, 1), 0).numpy() == pytest.approx(plain)
-    heat = np.zeros(shape[1:])
+    heat, a = np.zeros(shape[1:]), np.maximum(a, 0)
     for k in range(2):  # eq. 19 and 5, place by place
         weight = 0.0
         for at in np.ndindex(*shape[1:]):
-            below = 2 * g[k][at] ** 2 + (a[k] * g[k][at] ** 3).sum()
-            weight += g[k][at] ** 2 / below * max(g[k][at], 0.0)
+            under = 2 * g[k][at] ** 2 + (a[k] * g[k][at] ** 3).sum()
+            weight += g[k][at] ** 2 / under * max(g[k][at], 0.0)
         heat += weight * a[k]
     assert grad_cam_plus_plus(network, torch.zeros(1, 1), 0).numpy() == pytest.approx(heat)
 
