@@ -6,11 +6,10 @@ Users, argon2 hashes, the lock after wrong passwords and the ends of sessions ar
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import anyio
-import gradio as gr
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -21,6 +20,9 @@ from medtl.errors import ReviewError
 from medtl.review import sessions, users
 from medtl.review.store import ReviewStore
 from medtl.review.users import LoginError, User
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 log = logging.getLogger("medtl.page")
 
@@ -35,13 +37,13 @@ HASHED_AT_ONCE = 2
 FORM_POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
-def user_of(request: gr.Request) -> User:
+def user_of(request: "gr.Request") -> User:
     """The person who asked for an event of the page.
 
     Raises:
         ReviewError: nobody is logged in.
     """
-    user = person(request.request.scope) if request is not None and request.request is not None else None
+    user = None if request.request is None else person(request.request.scope)
     if user is None:
         raise ReviewError(ENDED)
     return user

@@ -35,7 +35,7 @@ class FirstAdmin:
         """
         with self._one_at_a_time:
             if not self.fits(token):
-                raise ReviewError("this link was used already")
+                raise ReviewError("this link was used already or is too old")
             user = users.add(self._store, name, password, role="admin")
             self._used = True
         return user

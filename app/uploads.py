@@ -50,7 +50,7 @@ async def checked(receive: Receive, *, content_type: str, most_bytes: int = LARG
         UploadRefusedError: too large, not a form with files, or a file that is no scan.
     """
     files = _Files(content_type)
-    body: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115: it is closed when the request has been answered
+    body: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed when all of it was handed out
     try:
         size, more = 0, True
         while more:

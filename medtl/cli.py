@@ -310,12 +310,16 @@ def score(
 @app.command()
 def serve(
     bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
-    reviews: Annotated[Path, typer.Option(help="The file that keeps the verdicts.")] = Path("review.db"),
+    reviews: Annotated[
+        str, typer.Option(help="What keeps the verdicts: a file, or postgresql+pg8000://USER@HOST/DATABASE.")
+    ] = "review.db",
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
+    root_path: Annotated[str, typer.Option(help="The path under which a reverse proxy shows it: /medtl.")] = "",
+    trusted_proxy: Annotated[str, typer.Option(help="The reverse proxy's address, such as 127.0.0.1.")] = "",
 ) -> None:
     """Open the review page for a bundle."""
-    medtl.serve(bundle, reviews=reviews, host=host, port=port)
+    medtl.serve(bundle, reviews=reviews, host=host, port=port, root_path=root_path, trusted_proxy=trusted_proxy)
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ HOSTILE = "<img src=x onerror=window.hacked=1> ${7*7} {{value}}"
 
 
 @pytest.fixture
-def page(blank: Page, url: str) -> Iterator[Page]:
+def page(reader: Page, url: str) -> Iterator[Page]:
     """The page at the smallest screen; at its end, nobody else was asked for anything."""
-    page = blank
+    page = reader
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(url)
