@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.scan import Scan
 from medtl.inference.runtime import Detector, Prediction
 from medtl.review.records import NewCase, Score
 
@@ -27,6 +28,8 @@ class Case:
         token: tells this showing from every other one, also of the same file.
         heats: heatmaps that were already made, by finding.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
+        prior: another scan of the same patient, to be seen beside this one.
+        hidden: the reader may not see the detector's answer yet; heatmaps are empty.
     """
 
     name: str
@@ -34,9 +37,13 @@ class Case:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     heats: dict[str, Heat] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
+    prior: Scan | None = None
+    hidden: bool = False
 
     def heat(self, detector: Detector, finding: str) -> Heat:
         """The heatmap of a finding, (H, W) or (D, H, W); made once."""
+        if self.hidden:
+            return np.zeros(self.prediction.scan.pixels.shape, np.float32)
         if finding not in self.heats:
             with NETWORK:
                 self.heats[finding] = detector.explain(self.prediction.scan, finding)

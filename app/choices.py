@@ -1,6 +1,5 @@
 """From what a reader chose on the page to verdicts for the store."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ def offered(decision: str, *, beside_the_answer: bool) -> tuple[str, ...]:
 
 
 def verdict_on(choice: str, decision: str) -> tuple[str, int | None]:
-    """A choice as the store keeps it: a verdict on the detector's decision, and the label where it was said outright."""
+    """A choice as the store keeps it: a verdict on the decision, and the label where it was said outright."""
     if choice not in _LABELS:
         return choice, None
     label = _LABELS[choice]
@@ -35,22 +34,26 @@ def choice_of(said: StoredVerdict, choices: Sequence[str]) -> str | None:
     return {1: "present", 0: "absent"}.get(said.label) if said.label is not None else None
 
 
-def region_of(text: str, *, plane: str | None, slice_index: int | None) -> Region | None:
-    """The box that the viewer gives as `x0,y0,x1,y1` in pixels; None where nothing is marked.
+def region_of(text: str) -> Region | None:
+    """The box that the viewer's hidden field holds; None where nothing is marked.
+
+    Args:
+        text: "x0,y0,x1,y1" in pixels of the image, or "x0,y0,x1,y1,Axial,41" in pixels of that slice, counted from 0.
 
     Raises:
         ReviewError: it is no box.
     """
     if not text.strip():
         return None
+    corners, cut = text.split(",")[:4], text.split(",")[4:]
     try:
-        x0, y0, x1, y1 = (float(each) for each in text.split(","))
-    except ValueError:
-        raise ReviewError(f"the region reads '{text[:80]}'; expected x0,y0,x1,y1. Mark it again") from None
-    if not all(math.isfinite(each) for each in (x0, y0, x1, y1)):
-        raise ReviewError("the region has no corners; mark it again")
-    corners = ((min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1)))
-    return Region(kind="box", points=corners, plane=plane, slice_index=slice_index)
+        x0, y0, x1, y1 = map(float, corners)
+        plane, index = (cut[0], int(cut[1])) if cut else (None, None)
+        if len(cut) not in (0, 2) or not (x0 < x1 and y0 < y1):
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ReviewError(f"the marked region '{text[:80]}' is none; mark it again") from None
+    return Region(kind="box", points=((x0, y0), (x1, y1)), plane=plane, slice_index=index)
 
 
 @dataclass(frozen=True, kw_only=True)

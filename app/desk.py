@@ -1,5 +1,6 @@
 """Scans in memory: of the cases that are read next, and of uploads. Old ones give way to new ones."""
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict
@@ -47,7 +48,7 @@ class Desk:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._lock = threading.Lock()
 
-    def open(self, stored: records.Case) -> Sheet:
+    def open(self, stored: records.Case, *, by: User) -> Sheet:
         """A case with its scan and the heatmap of its leading finding; at once where it was read ahead."""
         with self._lock:
             ahead = self._ahead.pop(stored.id, None)
@@ -55,7 +56,7 @@ class Desk:
             sheet = ahead.result()
             if sheet.stored.scores == stored.scores and sheet.problem is None:
                 return replace(sheet, stored=stored)
-        return self._read(stored)
+        return self._read(stored, by)
 
     def is_ready(self, case_id: int) -> bool:
         """Whether `open` has nothing to wait for."""
@@ -63,12 +64,12 @@ class Desk:
             ahead = self._ahead.get(case_id)
         return ahead is not None and ahead.done()
 
-    def read_ahead(self, stored: records.Case) -> None:
+    def read_ahead(self, stored: records.Case, *, by: User) -> None:
         """Begin to read a case that will probably be opened next."""
         with self._lock:
             if stored.id in self._ahead or stored.id in self._uploads:
                 return
-            self._ahead[stored.id] = self._reader.submit(self._read, stored)
+            self._ahead[stored.id] = self._reader.submit(self._read, stored, by)
             while len(self._ahead) > MOST_AHEAD:
                 self._ahead.popitem(last=False)[1].cancel()
 
@@ -97,7 +98,7 @@ class Desk:
         """Read no more ahead."""
         self._reader.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, stored: records.Case) -> Sheet:
+    def _read(self, stored: records.Case, by: User) -> Sheet:
         try:
             with self._lock:
                 scan = self._uploads.get(stored.id)
@@ -106,7 +107,8 @@ class Desk:
             if stored.bundle_id != self.detector.bundle.bundle_id:
                 _, anew = self._score(scan, path=stored.path)
                 stored = replace(stored, bundle_id=anew.bundle_id, scores=anew.scores)
-            case = Case(name=f"Case {stored.id}", prediction=_prediction(stored, scan))
+            prior = self._prior(stored, by)
+            case = Case(name=f"Case {stored.id}", prediction=_prediction(stored, scan), prior=prior)
             case.heat(self.detector, case.leading())
             return Sheet(stored=stored, scan=case)
         except ScanError as problem:
@@ -119,6 +121,14 @@ class Desk:
                 stored=stored,
                 problem=ScanError("internal", stored.path, "medtl failed on this file; the server's log says where"),
             )
+
+    def _prior(self, stored: records.Case, by: User) -> Scan | None:
+        """The last scan of the patient before this one, if its file can still be read."""
+        for other in cases.priors(self.store, stored.id, by=by):
+            if other.received_at < stored.received_at:
+                with contextlib.suppress(ScanError):
+                    return read_recorded(other, dims=self.detector.bundle.spec.dims)
+        return None
 
     def _score(self, scan: Scan, *, path: str) -> tuple[int, records.NewCase]:
         """Let the network look, and put its answer into the store."""

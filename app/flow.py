@@ -81,8 +81,7 @@ class Flow:
         self.frame.upload.upload(self.take_in, [self.frame.upload, *given], self.outputs, **ONE_AT_A_TIME)
         kept = sign.save.click(
             self.keep,
-            [view.reading, self.history, view.token, view.picture.finding, view.picture.region, view.picture.plane,
-             *sign.choices],
+            [view.reading, self.history, view.token, view.current, view.viewer.region, *sign.choices],
             [self.step, self.history, view.reading, sign.undo, sign.saved, self.frame.notice],
             **SAVES,
         )  # fmt: skip
@@ -119,7 +118,7 @@ class Flow:
 
     @_explained
     def skip(self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
-        """The next case; one that was not read stays this reader's for a while, so that it does not come back at once."""
+        """The next case; one that was not read stays this reader's for a while, so as not to come back at once."""
         by = user_of(request)
         if reading is not None and reading.shown_after:
             self._let_go(reading, by)
@@ -155,8 +154,8 @@ class Flow:
         yield from self._show(stored, by, settings)
 
     def keep(
-        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, finding: str,
-        region: str, plane: str, *chosen: Any,
+        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, place: str, region: str,
+        *chosen: Any,
     ) -> Changes:  # fmt: skip
         """Store the verdicts; says "saved" only of what is on disk. What comes next is for `go`."""
         if any(each.token == token for each in history):  # a second click on what is saved
@@ -165,7 +164,9 @@ class Flow:
             by = user_of(request)
             if reading is None or reading.token != token or reading.by.name != by.name:
                 raise ReviewError("another case was opened meanwhile. Look again and choose")
-            choices = self._choices(reading, finding, region, plane, chosen)
+            choices = self.view.verdict.chosen(
+                *chosen, region=region_of(region or ""), looked_at=self.view.finding_at(place)
+            )
             said = choices.verdicts(
                 reading.stored, blind=reading.blind, decides=reading.decides, seconds=time.monotonic() - reading.began
             )
@@ -222,11 +223,6 @@ class Flow:
         for changes in self._show(stored, by, settings, kept=last.choices):
             yield changes | {self.view.verdict.saved: rest[self.view.verdict.saved]}
 
-    def _choices(self, reading: Reading, finding: str, region: str, plane: str, chosen: tuple[Any, ...]) -> Choices:
-        at_plane, at_slice = self.view.picture.place(reading, plane)
-        box = region_of(region or "", plane=at_plane, slice_index=at_slice)
-        return self.view.verdict.chosen(*chosen, region=box, looked_at=finding)
-
     def _next(self, where: Filter, by: User, settings: tuple[Any, ...], *, status: str) -> Iterator[Changes]:
         stored = worklist.next_case(self.store, by=by, where=replace(where, reader=""), status=status)
         if stored is None:
@@ -246,7 +242,7 @@ class Flow:
         if not self.desk.is_ready(stored.id):
             busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True), self.frame.view: "case"}
             yield self.view.empty() | busy | {self.frame.notice: "", self.step: ""}
-        sheet = self.desk.open(stored)
+        sheet = self.desk.open(stored, by=by)
         rows = verdicts.of_case(self.store, stored.id, by=by)
         reading = begin(sheet, rows, by=by, verdict_first=self.verdict_first)
         yield self._drawn(reading, by, settings, kept=kept) | {self.step: ""}
@@ -265,7 +261,7 @@ class Flow:
         with contextlib.suppress(ReviewError):
             ahead = replace(where, reader="", status=status)
             for case in worklist.page(self.store, by=by, where=ahead, limit=1).cases:
-                self.desk.read_ahead(case)
+                self.desk.read_ahead(case, by=by)
 
     def _let_go(self, reading: Reading | None, by: User, *, but: int = 0) -> None:
         """Give back the case that is left, unless somebody else holds it by now."""

@@ -109,8 +109,9 @@ def readers_said(rows: Sequence[StoredVerdict]) -> str:
         label = "bad image" if row.bad_image else {1: "present", 0: "absent", None: "unsure"}[row.label]
         first = ", before the answer was shown" if row.verdict_first else ""
         note = f"<q>{escape(row.note)}</q>" if row.note else ""
+        side = label.replace(" ", "-")
         cells.append(
-            f'<div class="reader"><b>{escape(row.reader)}</b> <span class="label {label.replace(" ", "-")}">{label}</span>'
+            f'<div class="reader"><b>{escape(row.reader)}</b> <span class="label {side}">{label}</span>'
             f'<span class="quiet"> {escape(row.verdict)}{first}</span>{note}</div>'
         )
     return f'<div class="readers">{"".join(cells)}</div>'

@@ -50,7 +50,8 @@ class Reading:
 
     def after_speaking(self, said: Sequence[StoredVerdict]) -> "Reading":
         """The same case with the detector's answer; a correction is a new act of saving."""
-        return replace(self, blind=False, shown_after=True, said=tuple(said), token=uuid.uuid4().hex)
+        scan = None if self.scan is None else replace(self.scan, hidden=False, at=[])
+        return replace(self, scan=scan, blind=False, shown_after=True, said=tuple(said), token=uuid.uuid4().hex)
 
     def repeats(self, verdicts: Sequence[Verdict]) -> bool:
         """Whether all of these were said already and stand."""
@@ -79,12 +80,13 @@ def begin(sheet: Sheet, rows: Sequence[StoredVerdict], *, by: User, verdict_firs
     others = [row for row in standing if row.reader != by.name]
     mine = [row for row in standing if row.reader == by.name and not row.adjudicates]
     decides = by.leads and bool(others)
+    blind = verdict_first and not decides and not any(row.reader == by.name for row in rows)
     return Reading(
         stored=sheet.stored,
-        scan=sheet.scan,
+        scan=None if sheet.scan is None else replace(sheet.scan, hidden=blind, at=[]),
         problem=sheet.problem,
         by=by,
-        blind=verdict_first and not decides and not any(row.reader == by.name for row in rows),
+        blind=blind,
         said=tuple([row for row in standing if row.reader != by.name or row.adjudicates] if decides else mine),
         decides=decides,
     )

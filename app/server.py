@@ -20,6 +20,10 @@ from medtl.errors import MedtlError, ReviewError
 def serve(
     bundle: str | Path,
     *,
+    scores: str | Path | None = None,
+    watch: str | Path | None = None,
+    readings: int = 1,
+    verdict_first: bool = False,
     reviews: str | Path = "review.db",
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -32,6 +36,10 @@ def serve(
 
     Args:
         bundle: the folder that `finetune` left.
+        scores: what `medtl score` wrote; its scans become cases of the worklist.
+        watch: a folder; scans that arrive in it are scored and become cases.
+        readings: how many readers have to read each case, of these and of uploads.
+        verdict_first: hide the detector's answer until the reader has spoken.
         reviews: the file, or the PostgreSQL URL, that keeps users and verdicts; a file is made where missing.
         host: the address to listen on. Passwords travel as they are: beyond this machine, put a proxy with https in
             front (docs/guide/serve.md).
@@ -50,8 +58,10 @@ def serve(
     check_address(host, port)
     with private_files():
         from app.first_admin import FirstAdmin
+        from app.watch import Watch
         from app.web import running
         from medtl.inference.runtime import load
+        from medtl.review.intake import import_scores
         from medtl.review.store import ReviewStore
         from medtl.review.users import any_user
 
@@ -64,17 +74,24 @@ def serve(
                     f"{store.name}: has no user yet, and {host} is open to a network; first make an administrator "
                     "with: medtl users add NAME --role admin"
                 )
+            watcher = None if watch is None else Watch(Path(watch), detector, store, readings=readings)
+            if scores is not None:
+                import_scores(scores, reviews=reviews, readings=readings)
             warm_up(detector)
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}{root}"
             with running(
                 detector, store, folder=Path(bundle), host=host, port=port, root=root, trusted=trusted,
-                first_admin=first_admin,
+                first_admin=first_admin, readings=readings, verdict_first=verdict_first,
             ):  # fmt: skip
                 print(f"review page: {address}   verdicts: {store.name}   (Ctrl-C stops it)", flush=True)
                 if first_admin is not None:
                     print("nobody can log in yet; make the first administrator, on this machine, within 30 minutes:")
                     print(f"  {address}/setup?token={first_admin.token}", flush=True)
+                if watcher is not None:
+                    watcher.start()
                 wait_for_signal()
+                if watcher is not None:
+                    watcher.close()
         finally:
             store.close()
 

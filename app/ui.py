@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import panels
+from app import panels, viewer
 from app.auth import user_of
 from app.case_view import CaseView
 from app.desk import Desk
@@ -21,12 +21,13 @@ from medtl.review.store import ReviewStore
 SCRIPT = Path(__file__).with_name("page.js")
 # Gradio keeps style sheets to the inside of its container, and which view is shown is the root element's to say.
 STYLE = """
-:root:not([data-view="worklist"]) #worklist, :root:not([data-view="case"]) #case,
-:root:not([data-view="agreement"]) #agreement, :root.no-heat #heat { display: none !important; }
+:root:not([data-view="worklist"], #none) #worklist, :root:not([data-view="case"], #none) #case,
+:root:not([data-view="agreement"], #none) #agreement { display: none !important; }
+:root.no-heat:not(#none) :is(#heat, #contour) { visibility: hidden; }
 """
 HEAD = (
     f'<meta name="referrer" content="no-referrer"><style>{STYLE}</style>'
-    f'<script>{SCRIPT.read_text(encoding="utf-8")}</script>'
+    f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>{viewer.HEAD}"
 )
 THEME_CSS = Path(__file__).with_name("theme.css")
 SHOW = "(view) => medtl.show(view)"

@@ -74,6 +74,8 @@ def running(
     root: str = "",
     trusted: Network | None = None,
     first_admin: FirstAdmin | None = None,
+    readings: int = 1,
+    verdict_first: bool = False,
 ) -> Iterator[FastAPI]:
     """Serve the page until the block is left.
 
@@ -81,11 +83,12 @@ def running(
         folder: where the detector's bundle lies.
         root, trusted: prefix and address of a reverse proxy, as `Arrival` takes them.
         first_admin: the one-time link where there is no user yet.
+        readings, verdict_first: as `Page` takes them.
 
     Raises:
         MedtlError: the server does not start.
     """
-    page = Page(detector, store)
+    page = Page(detector, store, readings=readings, verdict_first=verdict_first)
     login = Login(store, port=port, first_admin=first_admin)
     figures = Figures(store, bundle_id=detector.bundle.bundle_id, folder=folder)
     app = mounted(page, login, figures)
@@ -115,6 +118,7 @@ def running(
         _end_streams(page.blocks, app)
         server.should_exit = True
         thread.join()
+        page.desk.close()
 
 
 def _name(request: Any) -> str | None:
