@@ -164,6 +164,8 @@ class Flow:
             by = user_of(request)
             if reading is None or reading.token != token or reading.by.name != by.name:
                 raise ReviewError("another case was opened meanwhile. Look again and choose")
+            if reading.scan is None:
+                raise ReviewError("the scan cannot be shown, and a verdict needs it; skip this case")
             choices = self.view.verdict.chosen(
                 *chosen, region=region_of(region or ""), looked_at=self.view.finding_at(place)
             )

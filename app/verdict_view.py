@@ -52,7 +52,7 @@ class VerdictView:
             )
             self.bad_image = gr.Checkbox(False, label="Bad image", elem_id="bad", interactive=True)
         self.note = gr.Textbox(
-            label="Note", lines=2, max_lines=2, max_length=LONGEST_NOTE, elem_id="note", placeholder="Optional"
+            label="Note", lines=2, max_lines=2, max_length=LONGEST_NOTE, elem_id="note", placeholder="Note, optional"
         )
         with gr.Row(elem_id="sign"):
             self.undo = gr.Button("Undo", elem_id="undo", interactive=False)
