@@ -66,8 +66,8 @@ def badge(user: User, *, root: str = "") -> str:
 
 def _name(known: str = "") -> str:
     return (
-        f'<label>Name<input name="name" value="{escape(known)}" maxlength="{LONGEST_NAME}" autocomplete="username" autocapitalize="none" '
-        'spellcheck="false" required autofocus></label>'
+        f'<label>Name<input name="name" value="{escape(known)}" maxlength="{LONGEST_NAME}" autocomplete="username" '
+        'autocapitalize="none" spellcheck="false" required autofocus></label>'
     )
 
 
