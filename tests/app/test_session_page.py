@@ -1,5 +1,7 @@
 """A session that ends while somebody reads, and uploads that are turned away, in headless Chromium."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -79,5 +81,19 @@ def test_a_program_is_turned_away_with_a_reason(page: Page, dicom_file: Path) ->
     upload(page, {"name": "setup.exe", "mimeType": "", "buffer": b"MZ\x90\x00" + bytes(5000)})
     expect(page.locator(".toast-wrap, .toast-body").first).to_contain_text("setup.exe is of no known image type")
     expect(page.locator(".finding.positive, .finding.negative")).to_have_count(2)  # the open scan stays
+    upload(page, dicom_file)
+    scored(page)
+
+
+def test_a_bomb_does_not_go_off(page: Page, dicom_file: Path) -> None:
+    """A PNG of a thousand bytes that claims to unpack to 3.6 GB."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
+    upload(page, {"name": "bomb.png", "mimeType": "image/png", "buffer": bomb})
+    expect(page.locator(".refusal")).to_contain_text("which is more than 1 GB of pixels")
     upload(page, dicom_file)
     scored(page)
