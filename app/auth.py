@@ -19,7 +19,7 @@ from app.first_admin import FirstAdmin
 from medtl.errors import ReviewError
 from medtl.review import sessions, users
 from medtl.review.store import ReviewStore
-from medtl.review.users import LoginError, User
+from medtl.review.users import LONGEST_NAME, LoginError, User
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -104,11 +104,11 @@ class Login:
                 user = await anyio.to_thread.run_sync(users.log_in, self._store, name, fields.get("password", ""))
             return await self._let_in(request, user)
         except LoginError as problem:
-            log.warning("login failed: name %r, from %s: %s", name[:200], _client(request), problem)
-            return self._page(request, forms.login, str(problem), status=401)
+            log.warning("login failed: name %r, from %s: %s", name[:LONGEST_NAME], _client(request), problem)
+            return self._page(request, forms.login, str(problem), name[:LONGEST_NAME], status=401)
         except ReviewError as problem:
             log.error("login failed: %s", problem)
-            return self._page(request, forms.login, forms.OUT_OF_REACH, status=503)
+            return self._page(request, forms.login, forms.OUT_OF_REACH, name[:LONGEST_NAME], status=503)
 
     async def _show_logout(self, request: Request) -> Response:
         user = person(request.scope)

@@ -10,9 +10,9 @@ FORGED = "the form was too old, or came from another page; try again"
 OUT_OF_REACH = "the review store does not answer; nobody can log in until it does"
 
 
-def login(problem: str = "", *, root: str, form: str) -> str:
+def login(problem: str = "", name: str = "", *, root: str, form: str) -> str:
     """Name and password."""
-    fields = _name() + _password("password", "Password", "current-password")
+    fields = _name(name) + _password("password", "Password", "current-password")
     return _page("Log in", _form("login", fields, "Log in", problem, root=root, form=form), root=root)
 
 
@@ -64,10 +64,10 @@ def badge(user: User, *, root: str = "") -> str:
     )
 
 
-def _name() -> str:
+def _name(known: str = "") -> str:
     return (
-        f'<label>Name<input name="name" maxlength="{LONGEST_NAME}" autocomplete="username" autocapitalize="none" '
-        'spellcheck="false" required autofocus></label>'
+        f'<label>Name<input name="name" value="{escape(known)}" maxlength="{LONGEST_NAME}" autocomplete="username" '
+        'autocapitalize="none" spellcheck="false" required autofocus></label>'
     )
 
 

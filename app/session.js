@@ -16,19 +16,23 @@
 
   function ask() {
     return new Promise((resolve) => {
-      const dialog = document.createElement("dialog");
-      dialog.id = "again";
-      dialog.setAttribute("aria-label", "Log in again");
+      // A shadow root: the login page's style and the page's keep apart.
+      const host = document.createElement("div");
+      host.id = "again";
+      for (const kind of ["keydown", "keyup", "keypress"]) host.addEventListener(kind, (event) => event.stopPropagation());
+      const root = host.attachShadow({ mode: "open" });
+      root.innerHTML = '<link rel="stylesheet" href="login.css"><dialog class="again" aria-labelledby="why"><h2 id="why">'
+        + "Your session has ended</h2><p>Log in again. What you chose is kept.</p><div></div></dialog>";
+      const dialog = root.querySelector("dialog");
       dialog.addEventListener("cancel", (event) => event.preventDefault());
-      dialog.addEventListener("keydown", (event) => event.stopPropagation());
-      document.body.append(dialog);
+      document.body.append(host);
+      dialog.showModal();
 
       const show = (html) => {
         const form = new DOMParser().parseFromString(html, "text/html").querySelector("form");
-        dialog.replaceChildren();
-        dialog.insertAdjacentHTML("beforeend",
-          "<h2>Your session has ended</h2><p>Log in again. What you chose is kept and will be saved.</p>");
-        dialog.append(form);
+        root.querySelector("div").replaceChildren(form);
+        form.elements.name.value ||= window.gradio_config.username;
+        form.elements.password.focus();
         form.addEventListener("submit", async (event) => {
           event.preventDefault();
           const name = form.elements.name.value;
@@ -36,13 +40,12 @@
           const answer = await plain(form.action, { method: "POST", body, redirect: "manual" });
           if (answer.type !== "opaqueredirect") return show(await answer.text());
           if (name !== window.gradio_config.username) return location.reload();
-          dialog.remove();
+          host.remove();
           resolve();
         });
-        (form.querySelector("input[type=text], input:not([type])") ?? form).focus();
       };
 
-      plain("login").then((answer) => answer.text()).then((html) => { dialog.showModal(); show(html); });
+      plain("login").then((answer) => answer.text()).then(show);
     });
   }
 })();

@@ -98,7 +98,7 @@ class _Files:
             raise UploadRefusedError(400, "this is not a form with files")
         self._field, self._value, self._count = b"", b"", 0
         self._name, self._head = "", b""
-        self._decided = True
+        self._decided, self._complete = True, False
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -109,6 +109,7 @@ class _Files:
                     "on_header_end": self._on_header,
                     "on_part_data": self._on_data,
                     "on_part_end": self._decide,
+                    "on_end": self._on_end,
                 },
             )
         except FormParserError as problem:
@@ -121,10 +122,11 @@ class _Files:
             raise UploadRefusedError(400, f"this is not a form with files ({problem})") from None
 
     def end(self) -> None:
-        try:
-            self._parser.finalize()
-        except FormParserError:
-            raise UploadRefusedError(400, "the upload was broken off") from None
+        if not self._complete:
+            raise UploadRefusedError(400, "the upload was broken off")
+
+    def _on_end(self) -> None:
+        self._complete = True
 
     def _begin(self) -> None:
         self._count += 1

@@ -15,8 +15,6 @@ from tests.app.conftest import write_tiny
 from tests.app.people import PASSWORD, add_people, type_in
 from tests.app.test_login import COOKIE, Door
 
-OPEN_TO_ALL = "/health"
-
 
 @pytest.fixture
 def door(bundle_folder: Path, tmp_path: Path) -> Iterator[Door]:
@@ -42,7 +40,7 @@ def test_metrics_count(door: Door) -> None:
     a = User(name="Dr A", role="reader")
     cases.claim(door.store, first, by=a)
     said = Verdict(case_id=first, bundle_id="b", finding="pneumonia", verdict="agree")
-    verdicts.save(door.store, [said], by=a, token="t")
+    verdicts.save(door.store, [said], by=a, token="0123456789abcdef")
     here = door.browser()
     for _ in range(3):
         assert here.get("/config").status_code == 401

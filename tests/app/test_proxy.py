@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,7 @@ def test_options_that_cannot_be_understood() -> None:
 def reverse_proxy(target: str, *, path: str) -> Iterator[str]:
     """nginx in small: strips a prefix and says who asked."""
     port = free_port()
+    client = httpx.AsyncClient(timeout=None, trust_env=False, limits=httpx.Limits(max_connections=None))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -119,13 +121,15 @@ def reverse_proxy(target: str, *, path: str) -> Iterator[str]:
             "x-forwarded-host": request.headers["host"],
         }
         where = target + scope["path"].removeprefix(path) + (f"?{q}" if (q := scope["query_string"].decode()) else "")
-        async with httpx.AsyncClient(timeout=None) as client:
-            asked = client.build_request(request.method, where, headers=headers, content=await request.body())
-            answer = await client.send(asked, stream=True)
-            kept = [(k, v) for k, v in answer.headers.multi_items() if k not in ("content-length", "transfer-encoding")]
-            streamed = StreamingResponse(answer.aiter_bytes(), answer.status_code)
-            streamed.raw_headers = [(k.encode(), v.encode()) for k, v in kept if k != "content-encoding"]
+        asked = client.build_request(request.method, where, headers=headers, content=await request.body())
+        answer = await client.send(asked, stream=True)
+        kept = [(k, v) for k, v in answer.headers.multi_items() if k not in ("content-length", "transfer-encoding")]
+        streamed = StreamingResponse(answer.aiter_bytes(), answer.status_code)
+        streamed.raw_headers = [(k.encode(), v.encode()) for k, v in kept if k != "content-encoding"]
+        try:
             await streamed(scope, receive, send)
+        finally:
+            await answer.aclose()
 
     server = uvicorn.Server(
         uvicorn.Config(app, port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
@@ -133,7 +137,7 @@ def reverse_proxy(target: str, *, path: str) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
-        pass
+        time.sleep(0.01)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()

@@ -54,6 +54,16 @@ def test_the_bundle_and_the_store_are_checked_first(bundle_folder: Path, port: i
         serve(bundle_folder, reviews=tmp_path / "text.db", port=port)
 
 
+def test_a_database_server_is_asked_and_no_file_made(
+    bundle_folder: Path, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = r"postgresql\+pg8000://medtl:\*\*\*@127\.0\.0\.1:1/r: the server does not answer"
+    with pytest.raises(ReviewError, match=said):
+        serve(bundle_folder, reviews="postgresql+pg8000://medtl:secret@127.0.0.1:1/r", port=port)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_private_files_go_and_the_environment_comes_back() -> None:
     before = dict(os.environ)
     with private_files() as folder:
