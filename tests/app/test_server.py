@@ -2,14 +2,12 @@
 
 import os
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.case import Case, take
+from app.case import take
 from app.server import check_address, private_files, serve
-from app.ui import Page
 from medtl.errors import BundleError, MedtlError, ReviewError
 from medtl.inference.runtime import load
 from medtl.review import verdicts
@@ -78,40 +76,3 @@ def test_an_upload_is_taken_off_the_disk(tmp_path: Path) -> None:
     (tmp_path / "hash" / "a.dcm").write_bytes(b"pixels")
     assert take([str(tmp_path / "hash" / "a.dcm")]) == [("a.dcm", b"pixels")]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_verdict_never_lands_on_another_scan(bundle_folder: Path, png_file: Path, tmp_path: Path) -> None:
-    detector, store = load(bundle_folder), ReviewStore(tmp_path / "r.db")
-    page = Page(detector, store)
-    case = Case(name="a.png", prediction=detector.predict(png_file))
-    other = replace(case, token="what the browser still shows")
-    assert "Not saved: another scan was opened meanwhile" in page.keep(case, other.token, "", "Dr A", "agree", None)
-    assert "Not saved" in page.keep(None, "", "", "Dr A", "agree", None)
-    assert "for at least one finding" in page.keep(case, case.token, "", "Dr A", None, None)
-    assert "enter the reader" in page.keep(case, case.token, "", "  ", "agree", None)
-    assert verdicts.standing(store) == []
-    assert "(verdicts 1 to 2)" in page.keep(case, case.token, " n ", " Dr A ", "agree", "unsure")
-    kept = verdicts.standing(store)
-    assert [(v.finding, v.verdict, v.note, v.reader) for v in kept] == [
-        ("pneumonia", "agree", "n", "Dr A"),
-        ("large_nodule", "unsure", "n", "Dr A"),
-    ]
-    assert kept[0].probability == case.prediction["pneumonia"].probability
-    assert (kept[0].scan_id, kept[0].bundle_id) == (case.prediction.scan.scan_id, detector.bundle.bundle_id)
-
-
-def test_a_failure_inside_is_no_traceback_on_the_page(
-    bundle_folder: Path, png_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = Page(load(bundle_folder), ReviewStore(tmp_path / "r.db"))
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("secret detail")
-
-    monkeypatch.setattr(page.detector, "predict", fail)
-    copy = tmp_path / "upload" / "a.png"
-    copy.parent.mkdir()
-    copy.write_bytes(png_file.read_bytes())
-    *_, last = page.open(str(copy), "As read", False, "Axial")
-    assert "medtl failed on this file" in last[page.scan] and "secret" not in last[page.scan]
-    assert last[page.case] is None

@@ -34,6 +34,7 @@ def shown(page: Page) -> str:
 
 
 def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> None:
+    page.locator("#to-case").click()
     slider = page.locator("#slice input[type=range]")
     expect(slider).to_be_disabled()
     page.set_input_files("#top input[type=file]", nifti)

@@ -88,7 +88,7 @@ def test_what_is_no_scan_is_said_once(
     assert capsys.readouterr().err.count("letter.dcm: is text, not a scan") == 1
     assert len(listed(store)) == 1
     (folder / "letter.dcm").unlink()
-    write_scan(folder / "letter.dcm", 3)
+    write_scan(folder / "letter.png", 3).rename(folder / "letter.dcm")
     assert (look(), look()) == (0, 1), "it was replaced by a scan"
 
 
@@ -123,7 +123,7 @@ def test_volumes(volume_bundle: Path, folder: Path, store: ReviewStore) -> None:
 
 
 def test_a_folder_that_is_missing(detector: Detector, store: ReviewStore, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="--watch .*none: no such folder; create it first"):
+    with pytest.raises(DatasetError, match=r"--watch .*none: no such folder; create it first"):
         Watch(tmp_path / "none", detector, store)
 
 

@@ -86,7 +86,7 @@ def test_filters(detector: Detector, tmp_path: Path) -> None:
     ids = add_cases(store, tmp_path, bundle_id, received_at="2026-11-20")
     other = cases.add(store, [simple(77, 0.1, bundle_id=bundle_id, received_at="2026-11-25")])
     actor = Actor(detector, store)
-    assert listed(actor) == [*ids[:4], *other, ids[4]], "most urgent first; age counts"
+    assert listed(actor) == [*ids, *other], "most urgent first, and waiting counts"
     assert listed(actor, decision="positive") == ids[:3]
     assert listed(actor, finding="large_nodule", decision="positive") == []
     assert listed(actor, begin="2026-11-25") == other
