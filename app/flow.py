@@ -130,6 +130,7 @@ class Flow:
     ) -> Iterator[Changes]:
         """A scan that was sent becomes a case."""
         if not upload:
+            yield self._nothing()
             return
         files = take([upload] if isinstance(upload, str) else upload)
         name = files[0][0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")
@@ -193,6 +194,7 @@ class Flow:
     ) -> Iterator[Changes]:
         """After a save: the detector's answer, or the next case."""
         if not step or reading is None:
+            yield self._nothing()
             return
         by = user_of(request)
         if step == "next":
@@ -211,6 +213,7 @@ class Flow:
     ) -> Iterator[Changes]:
         """Take the last verdicts back and open their case again, with what was chosen."""
         if not history:
+            yield self._nothing()
             return
         by, last = user_of(request), history[-1]
         verdicts.undo(self.store, last.ids, by=by, token=f"undo-{last.token}")
@@ -224,6 +227,10 @@ class Flow:
         self._let_go(reading, by, but=stored.id)
         for changes in self._show(stored, by, settings, kept=last.choices):
             yield changes | {self.view.verdict.saved: rest[self.view.verdict.saved]}
+
+    def _nothing(self) -> Changes:
+        """All stays as it is; an event that answers nothing at all would empty the page."""
+        return {self.step: ""}
 
     def _next(self, where: Filter, by: User, settings: tuple[Any, ...], *, status: str) -> Iterator[Changes]:
         stored = worklist.next_case(self.store, by=by, where=replace(where, reader=""), status=status)

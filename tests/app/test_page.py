@@ -318,9 +318,10 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page, numbers: list[int
     for label in ("Note", "Bad image", "Invert", "It is instead", "Window"):
         expect(page.get_by_label(label, exact=True).first).to_be_visible()
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("#case button, #case input, #case textarea, #case img")].filter((each) =>
-          each.offsetParent !== null && !(each.ariaLabel || each.alt || each.title || each.innerText || each.labels?.length
-            || each.closest("label"))).map((each) => each.outerHTML)"""
+        """() => [...document.querySelectorAll("#case :is(button, input, textarea, img)")].filter((each) =>
+          each.offsetParent !== null && !each.closest("label")
+          && !(each.ariaLabel || each.alt || each.title || each.innerText || each.labels?.length)
+        ).map((each) => each.outerHTML)"""
     )
     assert nameless == []
 

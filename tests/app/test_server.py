@@ -9,9 +9,6 @@ import pytest
 from app.case import take
 from app.server import check_address, private_files, serve
 from medtl.errors import BundleError, MedtlError, ReviewError
-from medtl.inference.runtime import load
-from medtl.review import verdicts
-from medtl.review.store import ReviewStore
 from tests.app.people import client
 
 
