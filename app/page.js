@@ -15,6 +15,7 @@
     wanted: 0,
     picked: 0,
     show(view) {
+      if (!view) return;
       root.dataset.view = view;
       for (const name of ["worklist", "case", "agreement"])
         by(`to-${name}`)?.setAttribute("aria-current", name === view ? "page" : "false");

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from app.panels import age, percent, words
-from medtl.evaluation.intervals import Estimate
 from medtl.review.figures import Kappa, Week
 from medtl.review.moments import days, now
 from medtl.review.records import Case
@@ -107,13 +106,12 @@ def weeks_table(weeks: Sequence[Week]) -> str:
     """How often readers confirmed the detector, by week."""
     if not weeks:
         return '<p class="quiet">No sure verdict yet.</p>'
-    rows = "".join(
-        f"<tr><td>{week.begin}</td><td>{week.n}</td><td>{_interval(week.agreement)}</td></tr>" for week in weeks
-    )
+    rows = "".join(f"<tr><td>{week.begin}</td><td>{week.n}</td><td>{_interval(week)}</td></tr>" for week in weeks)
     return _table(("Week of", "Verdicts", "Confirmed (95 % interval)"), rows)
 
 
-def _interval(share: Estimate) -> str:
+def _interval(week: Week) -> str:
+    share = week.agreement
     return f"{100 * share.value:.0f} % ({100 * share.low:.0f} to {100 * share.high:.0f})"
 
 
