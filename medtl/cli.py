@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_reviews.reviews, name="reviews")
 app.add_typer(cli_reviews.users, name="users")
+app.command()(cli_reviews.serve)
 split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(split, name="split")
 
@@ -290,17 +291,6 @@ def score(
 ) -> None:
     """Score scans; made again, it goes on where it stopped."""
     medtl.score(bundle, inputs, out=out)
-
-
-@app.command()
-def serve(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
-    reviews: Annotated[Path, typer.Option(help="The file that keeps the verdicts.")] = Path("review.db"),
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
-) -> None:
-    """Open the review page for a bundle."""
-    medtl.serve(bundle, reviews=reviews, host=host, port=port)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Verdicts as labels: what readers said goes back into fine-tuning."""
 
 import csv
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medtl.errors import ReviewError
@@ -37,17 +38,25 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
     if not standing:
         raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
     labels = settled(standing)
+    with atomic_file(Path(out)) as temporary:
+        temporary.write_text(as_csv(labels), encoding="utf-8", newline="")
+    known = sum(label is not None for label in labels.values())
+    scans = len({scan_id for scan_id, _ in labels})
+    say(f"{known} labels of {scans} scans: {out}")
+    return scans
+
+
+def as_csv(labels: Mapping[tuple[str, str], int | None]) -> str:
+    """The labels file of `settled` verdicts, as `finetune` reads it."""
     findings = list(dict.fromkeys(finding for _, finding in labels))
     scans: dict[str, dict[str, str]] = {}
     for (scan_id, finding), label in labels.items():
         scans.setdefault(scan_id, {})[finding] = "" if label is None else str(label)
-    with atomic_file(Path(out)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["scan_id", *findings], restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"scan_id": scan_id} | cells for scan_id, cells in scans.items())
-    known = sum(label is not None for label in labels.values())
-    say(f"{known} labels of {len(scans)} scans: {out}")
-    return len(scans)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["scan_id", *findings], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"scan_id": scan_id} | cells for scan_id, cells in scans.items())
+    return text.getvalue()
 
 
 def settled(standing: Iterable[StoredVerdict]) -> dict[tuple[str, str], int | None]:

@@ -48,7 +48,7 @@ def save(store: ReviewStore, verdicts: Sequence[Verdict], *, by: User, token: st
             return _same(earlier, verdicts, by)
         _check_may_read(connection, case_id, by, adjudicates)
         shown = _scores(connection, case_id, {verdict.bundle_id for verdict in verdicts})
-        before = {row.finding: row.id for row in _standing(_of_case(connection, case_id))
+        before = {row.finding: row.id for row in unsuperseded(_of_case(connection, case_id))
                   if row.reader == by.name and row.adjudicates == adjudicates}  # fmt: skip
         rows = [_row(verdict, shown) | {"supersedes": before.get(verdict.finding)} for verdict in verdicts]
         ids = _append(connection, rows, by, token)
@@ -73,7 +73,7 @@ def undo(store: ReviewStore, ids: Sequence[int], *, by: User, token: str) -> lis
             return [row["id"] for row in earlier]
         found = connection.execute(select(TABLE).where(TABLE.c.id.in_(list(ids)))).mappings().all()
         cases = {row["case_id"] for row in found}
-        mine = {row.id for case_id in cases for row in _standing(_of_case(connection, case_id))
+        mine = {row.id for case_id in cases for row in unsuperseded(_of_case(connection, case_id))
                 if row.reader == by.name}  # fmt: skip
         if not ids or len(cases) != 1 or not set(ids) <= mine:
             raise ReviewError(
@@ -110,7 +110,13 @@ def of_case(store: ReviewStore, case_id: int, *, by: User) -> list[StoredVerdict
 def standing(store: ReviewStore) -> list[StoredVerdict]:
     """Every verdict that stands, of all readers, oldest first; for export and report, not for the page."""
     with store.reading() as connection:
-        return _standing(_stored(connection.execute(select(TABLE).order_by(TABLE.c.id)).mappings()))
+        return unsuperseded(_stored(connection.execute(select(TABLE).order_by(TABLE.c.id)).mappings()))
+
+
+def unsuperseded(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:
+    """Of all verdicts on some cases, those that nothing supersedes and that take nothing back."""
+    superseded = {row.supersedes for row in rows}
+    return [row for row in rows if row.id not in superseded and row.verdict != WITHDRAWN]
 
 
 def _one_case(verdicts: Sequence[Verdict], token: str) -> int:
@@ -224,12 +230,6 @@ def _region(text: str | None) -> Region | None:
     return Region(**content | {"points": tuple((x, y) for x, y in content["points"])})
 
 
-def _standing(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:
-    """Those that nothing supersedes and that take nothing back."""
-    superseded = {row.supersedes for row in rows}
-    return [row for row in rows if row.id not in superseded and row.verdict != WITHDRAWN]
-
-
 def _finish(connection: Connection, case_id: int, reader: str) -> None:
     """This reader has read the case."""
     connection.execute(READINGS.delete().where(READINGS.c.case_id == case_id, READINGS.c.reader == reader))
@@ -240,7 +240,7 @@ def _settle(connection: Connection, case_id: int) -> None:
     """Set the status of a case after its verdicts or readings changed."""
     wanted = connection.execute(select(CASES.c.readings_wanted).where(CASES.c.id == case_id)).scalar_one()
     readers = connection.execute(select(READINGS.c.reader).where(READINGS.c.case_id == case_id)).scalars().all()
-    rows = _standing(_of_case(connection, case_id))
+    rows = unsuperseded(_of_case(connection, case_id))
     adjudicated = {row.finding for row in rows if row.adjudicates}
     said: dict[str, list[int]] = {}
     for row in rows:

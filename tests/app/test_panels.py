@@ -44,11 +44,14 @@ def scan(**header: object) -> Scan:
     "html",
     [
         panels.finding_row(HOSTILE, 0.5, FindingScore(finding=HOSTILE, probability=0.2, threshold=0.5)),
-        panels.finding_row(HOSTILE, 0.5, None),
+        panels.nothing_row(HOSTILE),
+        panels.hidden_row(HOSTILE),
+        panels.without_pixels(HOSTILE, ScanError(HOSTILE, HOSTILE, HOSTILE)),
+        panels.banner(HOSTILE),
         panels.header(scan(modality=HOSTILE, view=HOSTILE, manufacturer=HOSTILE, scanner=HOSTILE, sex=HOSTILE)),
         panels.refusal(ScanError(HOSTILE, HOSTILE, HOSTILE)),
         panels.status(HOSTILE, busy=True),
-        panels.saved(HOSTILE, good=False),
+        panels.saved(HOSTILE),
         panels.caption(HOSTILE),
     ],
 )

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.people import log_in
 from tests.app.test_page import scored, shows
 
 
 @pytest.fixture
-def page(blank: Page, volume_url: str) -> Page:
+def page(blank: Page, volume_url: str, volume_folder: Path) -> Page:
+    log_in(blank, volume_url, reviews=volume_folder / "r.db")
     blank.goto(volume_url)
     blank.wait_for_selector("#upload")
     return blank
@@ -32,6 +34,7 @@ def shown(page: Page) -> str:
 
 
 def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> None:
+    page.locator("#to-case").click()
     slider = page.locator("#slice input[type=range]")
     expect(slider).to_be_disabled()
     page.set_input_files("#top input[type=file]", nifti)

@@ -1,0 +1,128 @@
+"""The case on the page: the picture at the left; findings, reasons, facts and verdict at the right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from app import panels, tables
+from app.choices import Choices
+from app.desk import Desk
+from app.events import DRAWS
+from app.reading import Reading
+from app.verdict_view import VerdictView
+from app.viewer import NO_HEAT, Viewer
+from medtl.errors import ScanError
+from medtl.review.records import Case
+
+HOURS_8 = 8 * 3600
+HIDDEN = "Verdict first: what the detector says, and where it looked, is shown once you have spoken."
+PICKED = "(...given) => [...given.slice(0, -1), String(medtl.picked)]"
+Changes = dict[Any, Any]
+
+
+class CaseView:
+    """What is shown of a case.
+
+    `reading` is the case before the reader and `scan` its pixels, `token` is what his browser shows; `outputs` are all
+    that another case changes.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.bundle = desk.detector.bundle
+        self.reading = gr.State(None, time_to_live=HOURS_8)
+        self.scan = gr.State(None, time_to_live=HOURS_8)
+        self.token = gr.Textbox("", visible="hidden", elem_id="token")
+        self.current = gr.Textbox("0", visible="hidden", elem_id="current")
+        self.pick = gr.Button("Choose finding", visible="hidden", elem_id="pick")
+        self.viewer = Viewer(desk.detector, self.scan)
+        with gr.Column(elem_id="right"):
+            self.verdict = VerdictView(self.bundle)
+            with gr.Column(elem_id="facts"):
+                self.verdict.place_findings()
+                self.reasons = gr.HTML("", elem_id="reasons")
+                self.header = gr.HTML(panels.header(None), elem_id="header")
+            with gr.Column(elem_id="verdict"):
+                self.verdict.place_signing()
+        self.settings = self.viewer.controls
+        self.outputs = [
+            *(self.reading, self.scan, self.token, self.current, self.reasons, self.header),
+            *self.viewer.outputs,
+            *self.verdict.outputs,
+        ]
+        self._events()
+
+    def _events(self) -> None:
+        self.current.change(None, self.current, None, js="(place) => medtl.mark(place)", **DRAWS)
+        given = [self.reading, *self.settings, self.current]
+        self.pick.click(self.look_at, given, [self.current, *self.viewer.outputs], js=PICKED, **DRAWS)
+        self.viewer.finding.input(self.place_of, [self.viewer.finding], self.current, **DRAWS)
+
+    def look_at(self, reading: Reading | None, *given: Any) -> Any:
+        """Another finding, whose place comes last: its heatmap, if the reader may see it."""
+        *settings, place = given
+        if reading is None or reading.scan is None or not 0 <= int(place) < len(self.bundle.findings):
+            return gr.skip()
+        if reading.blind:
+            return {self.current: place}
+        name = self.bundle.findings[int(place)]
+        shown: Changes = self.viewer.explain(reading.scan, name, *settings)
+        return {self.current: place, self.viewer.finding: name} | shown
+
+    def place_of(self, finding: str) -> Any:
+        """The finding whose heatmap was chosen is the one that the keys speak about."""
+        return gr.skip() if finding == NO_HEAT else str(self.bundle.findings.index(finding))
+
+    def finding_at(self, place: str) -> str:
+        """The finding that the keys and a marked region speak about."""
+        return self.bundle.findings[int(place or 0)]
+
+    def empty(self, picture: str = "") -> Changes:
+        """No case; in the scan's place a fragment such as a refusal."""
+        return {
+            self.reading: None,
+            self.scan: None,
+            self.token: "",
+            self.reasons: "",
+            self.header: panels.header(None),
+            **self.viewer.cleared(picture),
+            **self.verdict.empty(),
+        }
+
+    def refused(self, problem: ScanError) -> Changes:
+        """An upload that could not be used."""
+        return self.empty(panels.refusal(problem))
+
+    def shown(self, reading: Reading, *settings: Any, priors: Sequence[Case], kept: Choices | None) -> Changes:
+        """A case as this reader may see it.
+
+        Args:
+            priors: other cases of the same patient.
+            kept: choices that he took back.
+        """
+        name, findings = reading.looked_at(), list(self.bundle.findings)
+        changes = {
+            self.reading: reading,
+            self.scan: reading.scan,
+            self.token: reading.token,
+            self.current: str(findings.index(name)) if name in findings else "0",
+            self.reasons: self.reasons_panel(reading, priors),
+            **self.verdict.shown(reading, kept),
+        }
+        if reading.scan is None:
+            assert reading.problem is not None
+            why = panels.without_pixels(f"Case {reading.stored.id}", reading.problem)
+            return changes | {self.header: panels.header(None), **self.viewer.cleared(why)}
+        changes[self.header] = panels.header(reading.scan.prediction.scan, masked=not reading.by.leads)
+        if reading.blind:
+            changes |= self.viewer.show(reading.scan, *settings, finding=NO_HEAT)
+            return changes | {
+                self.viewer.caption: panels.caption(HIDDEN),
+                self.viewer.finding: gr.update(value=NO_HEAT, interactive=False),
+            }
+        changes |= self.viewer.show(reading.scan, *settings, finding=name)
+        return changes | {self.viewer.finding: gr.update(value=name, interactive=True)}
+
+    def reasons_panel(self, reading: Reading, priors: Sequence[Case]) -> str:
+        """What speaks for and against the detector's answer; while that is hidden, only what does not give it away."""
+        return tables.prior_list(reading.stored, priors)
