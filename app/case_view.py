@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import panels, tables
+from app import panels, reasons, tables
 from app.choices import Choices
 from app.desk import Desk
 from app.events import DRAWS
@@ -17,6 +17,7 @@ from medtl.review.records import Case
 
 HOURS_8 = 8 * 3600
 HIDDEN = "Verdict first: what the detector says, and where it looked, is shown once you have spoken."
+READERS = {1: "readers: present", 0: "readers: absent", None: "readers: not sure"}
 PICKED = "(...given) => [...given.slice(0, -1), String(medtl.picked)]"
 Changes = dict[Any, Any]
 
@@ -29,7 +30,7 @@ class CaseView:
     """
 
     def __init__(self, desk: Desk) -> None:
-        self.bundle = desk.detector.bundle
+        self.bundle, self._desk = desk.detector.bundle, desk
         self.reading = gr.State(None, time_to_live=HOURS_8)
         self.scan = gr.State(None, time_to_live=HOURS_8)
         self.token = gr.Textbox("", visible="hidden", elem_id="token")
@@ -55,7 +56,8 @@ class CaseView:
     def _events(self) -> None:
         self.current.change(None, self.current, None, js="(place) => medtl.mark(place)", **DRAWS)
         given = [self.reading, *self.settings, self.current]
-        self.pick.click(self.look_at, given, [self.current, *self.viewer.outputs], js=PICKED, **DRAWS)
+        changed = [self.current, self.reasons, *self.viewer.outputs]
+        self.pick.click(self.look_at, given, changed, js=PICKED, **DRAWS)
         self.viewer.finding.input(self.place_of, [self.viewer.finding], self.current, **DRAWS)
 
     def look_at(self, reading: Reading | None, *given: Any) -> Any:
@@ -67,7 +69,7 @@ class CaseView:
             return {self.current: place}
         name = self.bundle.findings[int(place)]
         shown: Changes = self.viewer.explain(reading.scan, name, *settings)
-        return {self.current: place, self.viewer.finding: name} | shown
+        return {self.current: place, self.viewer.finding: name, self.reasons: self._reasons(reading, name)} | shown
 
     def place_of(self, finding: str) -> Any:
         """The finding whose heatmap was chosen is the one that the keys speak about."""
@@ -106,7 +108,7 @@ class CaseView:
             self.scan: reading.scan,
             self.token: reading.token,
             self.current: str(findings.index(name)) if name in findings else "0",
-            self.reasons: self.reasons_panel(reading, priors),
+            self.reasons: self._reasons(reading, name) + tables.prior_list(reading.stored, priors),
             **self.verdict.shown(reading, kept),
         }
         if reading.scan is None:
@@ -123,6 +125,16 @@ class CaseView:
         changes |= self.viewer.show(reading.scan, *settings, finding=name)
         return changes | {self.viewer.finding: gr.update(value=name, interactive=True)}
 
-    def reasons_panel(self, reading: Reading, priors: Sequence[Case]) -> str:
-        """What speaks for and against the detector's answer; while that is hidden, only what does not give it away."""
-        return tables.prior_list(reading.stored, priors)
+    def _reasons(self, reading: Reading, finding: str) -> str:
+        """What speaks for and against the detector's answer on one finding; nothing while that is hidden."""
+        if reading.scan is None or reading.blind:
+            return ""
+        detector, prediction = self._desk.detector, reading.scan.prediction
+        alike = detector.similar(prediction)
+        said = self._desk.settled([each.scan_id for each in alike])
+        readers = {scan_id: READERS[label] for (scan_id, name), label in said.items() if name == finding}
+        return (
+            reasons.wording(prediction[finding])
+            + reasons.doubts(detector.doubts(prediction))
+            + reasons.similar_cases(alike, finding, said=readers)
+        )

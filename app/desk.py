@@ -4,17 +4,22 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from app.case import NETWORK, Case, new_case
 from app.files import read_recorded
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
 from medtl.errors import ReviewError, ScanError
-from medtl.inference.runtime import Detector, FindingScore, Prediction
-from medtl.review import cases, records
+from medtl.inference.prediction import FindingScore, Prediction
+from medtl.inference.runtime import Detector
+from medtl.review import cases, records, verdicts
+from medtl.review.export import settled
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 
@@ -84,7 +89,8 @@ class Desk:
         known = cases.find(self.store, scan.scan_id, by=by)
         if known is None or known.bundle_id != self.detector.bundle.bundle_id:
             # A case whose file was recorded keeps its path.
-            case_id, _ = self._score(scan, path=Path(files[0][0]).name if known is None else known.path)
+            path = Path(files[0][0]).name if known is None else known.path
+            case_id, _ = self._take_up(self._look(scan), path=path)
         else:
             case_id = known.id
         stored = cases.claim(self.store, case_id, by=by)
@@ -93,6 +99,10 @@ class Desk:
             while len(self._uploads) > 1 and sum(_bytes(each) for each in self._uploads.values()) > LARGEST_BYTES:
                 self._uploads.popitem(last=False)
         return stored
+
+    def settled(self, scan_ids: Sequence[str]) -> dict[tuple[str, str], int | None]:
+        """What readers said of these scans, by scan and finding, where all who should have read them."""
+        return settled(verdicts.of_scans(self.store, scan_ids))
 
     def close(self) -> None:
         """Read no more ahead."""
@@ -104,11 +114,12 @@ class Desk:
                 scan = self._uploads.get(stored.id)
             if scan is None:
                 scan = read_recorded(stored, dims=self.detector.bundle.spec.dims)
-            if stored.bundle_id != self.detector.bundle.bundle_id:
-                _, anew = self._score(scan, path=stored.path)
+            prediction = self._look(scan)
+            if stored.bundle_id != prediction.bundle_id:
+                _, anew = self._take_up(prediction, path=stored.path)
                 stored = replace(stored, bundle_id=anew.bundle_id, scores=anew.scores)
-            prior = self._prior(stored, by)
-            case = Case(name=f"Case {stored.id}", prediction=_prediction(stored, scan), prior=prior)
+            prediction = replace(prediction, scores=self._as_stored(stored))
+            case = Case(name=f"Case {stored.id}", prediction=prediction, prior=self._prior(stored, by))
             case.heat(self.detector, case.leading())
             return Sheet(stored=stored, scan=case)
         except ScanError as problem:
@@ -130,21 +141,19 @@ class Desk:
                     return read_recorded(other, dims=self.detector.bundle.spec.dims)
         return None
 
-    def _score(self, scan: Scan, *, path: str) -> tuple[int, records.NewCase]:
-        """Let the network look, and put its answer into the store."""
+    def _look(self, scan: Scan) -> Prediction:
         with NETWORK:
-            prediction = self.detector.predict(scan)
+            return self.detector.predict(scan)
+
+    def _take_up(self, prediction: Prediction, *, path: str) -> tuple[int, records.NewCase]:
+        """Put what the network says into the store."""
         scored = new_case(prediction, path=path, readings=self.readings)
         return cases.add(self.store, [scored])[0], scored
 
-
-def _prediction(stored: records.Case, scan: Scan) -> Prediction:
-    """What the detector said of the case when it was scored."""
-    scores = tuple(
-        FindingScore(finding=score.finding, probability=score.probability, threshold=score.threshold)
-        for score in stored.scores
-    )
-    return Prediction(scan=scan, scores=scores, bundle_id=stored.bundle_id)
+    def _as_stored(self, stored: records.Case) -> tuple[FindingScore, ...]:
+        """What the detector said of the case when it was scored."""
+        said = {score.finding: score.probability for score in stored.scores}
+        return self.detector.scores(np.array([said[finding] for finding in self.detector.bundle.findings]))
 
 
 def _bytes(scan: Scan) -> int:

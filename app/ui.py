@@ -29,7 +29,7 @@ HEAD = (
     f'<meta name="referrer" content="no-referrer"><style>{STYLE}</style>'
     f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>{viewer.HEAD}"
 )
-THEME_CSS = Path(__file__).with_name("theme.css")
+STYLES = [Path(__file__).with_name(name) for name in ("theme.css", "reasons.css")]
 SHOW = "(view) => medtl.show(view)"
 
 

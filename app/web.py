@@ -16,7 +16,7 @@ from app.figures import Figures
 from app.first_admin import FirstAdmin
 from app.gate import Gate, Headers
 from app.proxy import LOOPBACK, Arrival, Network
-from app.ui import HEAD, THEME_CSS, Page
+from app.ui import HEAD, STYLES, Page
 from app.uploads import LARGEST_UPLOAD_BYTES
 from medtl.errors import MedtlError
 from medtl.inference.runtime import Detector
@@ -51,7 +51,7 @@ def mounted(page: Page, login: Login, figures: Figures) -> FastAPI:
         footer_links=[],
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=[THEME_CSS],
+        css_paths=STYLES,
         head=f"{HEAD}<script>{SESSION_JS.read_text(encoding='utf-8')}</script>",
     )
 

@@ -107,6 +107,14 @@ def of_case(store: ReviewStore, case_id: int, *, by: User) -> list[StoredVerdict
         return [row for row in _of_case(connection, case_id) if all_of_them or row.reader == by.name]
 
 
+def of_scans(store: ReviewStore, scan_ids: Sequence[str]) -> list[StoredVerdict]:
+    """What stands of the verdicts on those of these scans whose cases are done: nobody who may still read is told."""
+    done = select(CASES.c.id).where(CASES.c.scan_id.in_(scan_ids), CASES.c.status == "done")
+    with store.reading() as connection:
+        rows = connection.execute(select(TABLE).where(TABLE.c.case_id.in_(done)).order_by(TABLE.c.id))
+        return unsuperseded(_stored(rows.mappings()))
+
+
 def standing(store: ReviewStore) -> list[StoredVerdict]:
     """Every verdict that stands, of all readers, oldest first; for export and report, not for the page."""
     with store.reading() as connection:
