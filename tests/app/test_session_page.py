@@ -97,3 +97,20 @@ def test_a_bomb_does_not_go_off(page: Page, dicom_file: Path) -> None:
     expect(page.locator(".refusal")).to_contain_text("which is more than 1 GB of pixels")
     upload(page, dicom_file)
     scored(page)
+
+
+def test_the_database_is_gone_for_a_while(page: Page, dicom_file: Path, folder: Path) -> None:
+    before = len(stored(folder))
+    upload(page, dicom_file)
+    scored(page)
+    choose(page)
+    (folder / "r.db").rename(folder / "r.away")
+    try:
+        page.locator("#save").click()
+        expect(page.locator(".toast-body").first).to_contain_text("the review store does not answer; nothing was saved")
+        assert "Saved" not in page.locator("#saved").inner_text()
+    finally:
+        (folder / "r.away").rename(folder / "r.db")
+    page.locator("#save").click()
+    expect(page.locator("#saved")).to_contain_text("Saved at")
+    assert len(stored(folder)) == before + 1
