@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from app import forms
 from app.auth import ENDED, LOCAL, USER
 from app.owners import Owners
-from app.uploads import LARGEST_UPLOAD_BYTES, Receive, UploadRefusedError, checked, too_large
+from app.uploads import Receive, UploadRefusedError, checked
 from medtl.errors import ReviewError
 from medtl.review.users import User
 
@@ -163,11 +163,9 @@ class Gate:
         headers = Request(scope).headers
         length = headers.get("content-length", "")
         try:
-            if length.isdigit() and int(length) > LARGEST_UPLOAD_BYTES:
-                raise too_large(LARGEST_UPLOAD_BYTES)
-            replayed = await checked(receive, content_type=headers.get("content-type", ""))
+            announced = int(length) if length.isdecimal() else 0
+            replayed = await checked(receive, content_type=headers.get("content-type", ""), announced=announced)
         except UploadRefusedError as refusal:
-            # The rest of the upload is not waited for.
             raise Stopped(PlainTextResponse(str(refusal), refusal.status, {"connection": "close"})) from None
         # The answer is read here, so it must not be compressed.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
@@ -207,7 +205,8 @@ def _log_in_first(request: Request) -> Response:
 def _out_of_reach(request: Request) -> Response:
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(forms.out_of_reach(root=request.scope.get("root_path", "")), 503)
-    return _refusal(503, "the review store does not answer; nothing was saved")
+    # To a 503 Gradio's page says that it is busy.
+    return _refusal(500, "the review store does not answer; nothing was saved")
 
 
 def _refusal(status: int, said: str) -> Response:

@@ -33,14 +33,16 @@ class UploadRefusedError(Exception):
         self.status = status
 
 
-async def checked(receive: Receive, *, content_type: str, most_bytes: int = LARGEST_UPLOAD_BYTES) -> Receive:
+async def checked(
+    receive: Receive, *, content_type: str, announced: int = 0, most_bytes: int = LARGEST_UPLOAD_BYTES
+) -> Receive:
     """Take in a whole upload, look at it, and give it on as it was.
 
     It waits in a file without a name, of which nothing is left whatever happens.
 
     Args:
         receive: where the request's body comes from (ASGI).
-        content_type: the request's header.
+        content_type, announced: the request's headers; 0 where it does not say how long it is.
         most_bytes: how long the body may be.
 
     Returns:
@@ -49,24 +51,30 @@ async def checked(receive: Receive, *, content_type: str, most_bytes: int = LARG
     Raises:
         UploadRefusedError: too large, not a form with files, or a file that is no scan.
     """
-    files = _Files(content_type)
     body: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed when all of it was handed out
+    size, more = 0, True
     try:
-        size, more = 0, True
+        files = _Files(content_type)
+        if announced > most_bytes:
+            raise _too_large(most_bytes)
         while more:
             message = await receive()
-            if message["type"] != "http.request":
-                raise UploadRefusedError(400, "the upload was broken off")
             part = message.get("body", b"")
             size, more = size + len(part), message.get("more_body", False)
+            if message["type"] != "http.request":
+                raise UploadRefusedError(400, "the upload was broken off")
             if size > most_bytes:
-                raise too_large(most_bytes)
+                raise _too_large(most_bytes)
             body.write(part)
             files.look_at(part)
         files.end()
         body.seek(0)
-    except BaseException:
+    except BaseException as problem:
         body.close()
+        # A browser reads an answer only when it has sent everything.
+        while isinstance(problem, UploadRefusedError) and more and size <= 2 * most_bytes:
+            message = await receive()
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
         raise
     left = size
 
@@ -83,8 +91,7 @@ async def checked(receive: Receive, *, content_type: str, most_bytes: int = LARG
     return again
 
 
-def too_large(most_bytes: int) -> UploadRefusedError:
-    """The refusal of an upload that is longer than this."""
+def _too_large(most_bytes: int) -> UploadRefusedError:
     return UploadRefusedError(413, f"the upload is larger than {most_bytes / 2**20:.0f} MB; open fewer files at once")
 
 

@@ -93,6 +93,23 @@ def test_a_bomb_does_not_go_off(page: Page, dicom_file: Path) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
     upload(page, {"name": "bomb.png", "mimeType": "image/png", "buffer": bomb})
-    expect(page.locator(".refusal")).to_contain_text("which is more than 1 GB of pixels")
+    expect(page.locator(".refusal")).to_contain_text("claims more pixels than a scan has")
     upload(page, dicom_file)
     scored(page)
+
+
+def test_the_database_is_gone_for_a_while(page: Page, dicom_file: Path, folder: Path) -> None:
+    before = len(stored(folder))
+    upload(page, dicom_file)
+    scored(page)
+    choose(page)
+    (folder / "r.db").rename(folder / "r.away")
+    try:
+        page.locator("#save").click()
+        expect(page.locator(".toast-body").first).to_contain_text("the review store does not answer; nothing was saved")
+        assert "Saved" not in page.locator("#saved").inner_text()
+    finally:
+        (folder / "r.away").rename(folder / "r.db")
+    page.locator("#save").click()
+    expect(page.locator("#saved")).to_contain_text("Saved at")
+    assert len(stored(folder)) == before + 1
