@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.scan import Scan
 from medtl.inference.runtime import Detector, Prediction
 from medtl.review.records import NewCase, Score, Verdict
 
@@ -24,6 +25,7 @@ class Case:
         token: tells this showing from every other one, also of the same file.
         heats: heatmaps that were already made, by finding.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
+        prior: another scan of the same patient, to be seen beside this one.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Case:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     heats: dict[str, Heat] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
+    prior: Scan | None = None
 
     def heat(self, detector: Detector, finding: str) -> Heat:
         """The heatmap of a finding, (H, W) or (D, H, W); made once."""
