@@ -8,7 +8,7 @@ from app.render import HEAT_PX, in_proportion
 
 Pixels = npt.NDArray[np.float32]
 
-TOLERANCE_PX = 0.25
+TOLERANCE_PX = 0.1
 """How far a curve may leave the contour, in pixels of the drawn heatmap: less than can be seen."""
 
 
@@ -28,7 +28,8 @@ def outlines(
     """
     shown = in_proportion(heat, spacing_mm, longest=HEAT_PX)
     height, width = shown.shape
-    curves = find_contours(np.pad(shown, 1), level)
-    # The padding moves all by a pixel; values stand at the pixels' centres.
-    moved = (approximate_polygon(curve, TOLERANCE_PX)[:, ::-1] - 0.5 for curve in curves)
+    # Beyond the border the map goes on for a pixel and then ends, so that a curve leaves the picture and comes back.
+    curves = find_contours(np.pad(np.pad(shown, 1, mode="edge"), 1), level)
+    # The padding moves all by two pixels; values stand in the middle of theirs.
+    moved = (approximate_polygon(curve, TOLERANCE_PX)[:, ::-1] - 1.5 for curve in curves)
     return [np.clip(curve, 0, (width, height)) for curve in moved if len(curve) > 3]

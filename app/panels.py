@@ -20,7 +20,7 @@ def empty(dims: int) -> str:
 
 
 SLIDER = (
-    '<label class="slider" for="opacity">Heatmap opacity'
+    '<label class="slider" for="opacity">Opacity'
     '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
     '<output id="opacity-shown">40 %</output></label>'
 )

@@ -75,7 +75,7 @@ def _png(values: npt.NDArray[np.uint8]) -> bytes:
     np.subtract(flat[1:], flat[:-1], out=lines[1:, 1:])
     colour = 0 if values.ndim == 2 else 6
     header = struct.pack(">IIBBBBB", columns, rows, 8, colour, 0, 0, 0)
-    data = zlib_encode(lines, level=1)
+    data = bytes(zlib_encode(lines.tobytes(), level=1))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 

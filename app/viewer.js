@@ -4,7 +4,7 @@ const medtlViewer = (() => {
   "use strict";
   const MOST_ZOOM = 16;
   const LEAST_MARK_PX = 4; // on the screen; a shorter drag was a click
-  const HINT = "Drag a rectangle, or use the arrow keys to move it and Shift with arrows to size it. Enter keeps it, Escape undoes it.";
+  const HINT = "Drag a rectangle. Keys: arrows move, Shift+arrows size, Enter keeps, Escape undoes";
   const root = document.documentElement;
   const one = (selector) => document.querySelector(selector);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

@@ -75,7 +75,7 @@ class Viewer:
                           elem_classes="strip")
                 for name, limits, value in (("Centre", PERCENT.centres, 50), ("Width", PERCENT.widths, 100))
             )  # fmt: skip
-            self.invert = gr.Checkbox(False, label="Invert", elem_id="invert")
+            self.invert = gr.Checkbox(False, label="Invert", interactive=True, elem_id="invert")
         with gr.Row(elem_id="over"):
             self.finding = gr.Dropdown(
                 [*findings, ("No heatmap", NO_HEAT)],
@@ -85,22 +85,23 @@ class Viewer:
                 elem_id="finding",
             )
             gr.HTML(panels.SLIDER, elem_id="slider")
-            self.outlined = gr.Checkbox(True, label="Outline", elem_id="outlined")
+            self.outlined = gr.Checkbox(True, label="Outline", interactive=True, elem_id="outlined")
             self.beside = gr.Checkbox(False, label="Prior", interactive=False, elem_id="beside")
-            gr.HTML(BUTTONS, elem_id="buttons")
         with gr.Row(elem_id="turn", visible=self.volumes):
             self.plane = gr.Radio(list(PLANES), value="Axial", show_label=False, label="Orientation", elem_id="plane")
             self.slice = gr.Slider(
                 1, 2, value=1, step=1, label="Slice", interactive=False, buttons=[], elem_id="slice",
                 elem_classes="strip",
             )  # fmt: skip
-        with gr.Row(elem_id="viewer"):
-            with gr.Column(elem_id="current"):
-                self.scan = gr.HTML(panels.empty(self.detector.bundle.spec.dims), elem_id="scan")
-                self.heat = gr.HTML("", elem_id="heat")
-                self.contour = gr.HTML("", elem_id="contour")
-                gr.HTML(HINT, elem_id="hint")
-            self.prior = gr.HTML("", elem_id="prior")
+        with gr.Row(elem_id="frame"):
+            gr.HTML(BUTTONS, elem_id="buttons")
+            with gr.Row(elem_id="viewer"):
+                with gr.Column(elem_id="current"):
+                    self.scan = gr.HTML(panels.empty(self.detector.bundle.spec.dims), elem_id="scan")
+                    self.heat = gr.HTML("", elem_id="heat")
+                    self.contour = gr.HTML("", elem_id="contour")
+                    gr.HTML(HINT, elem_id="hint")
+                self.prior = gr.HTML("", elem_id="prior")
         self.caption = gr.HTML(panels.caption(""), elem_id="caption")
         self.region = gr.Textbox("", visible="hidden", label="Marked region", elem_id="region")
 
@@ -126,7 +127,7 @@ class Viewer:
             self.scan: picture,
             self.caption: panels.caption(""),
             self.slice: gr.update(interactive=False),
-            self.beside: gr.update(label="Prior", interactive=False),
+            self.beside: gr.update(interactive=False),
         }
 
     def preview(self, scan: Scan, *chosen: Any) -> dict[Any, Any]:
@@ -144,13 +145,13 @@ class Viewer:
         view = Chosen(*chosen)
         window, settings = self._adapted(case.prediction.scan, view)
         view = view._replace(window=window.name, centre=window.centre, width=window.width)
-        label = "Prior" if case.prior is None else beside_label(case.prediction.scan, case.prior).capitalize()
         settings |= {
             self.finding: finding,
             self.region: "",
-            self.beside: gr.update(label=label, interactive=case.prior is not None),
+            self.beside: gr.update(interactive=case.prior is not None),
         }
-        return settings | self.explain(case, finding, *view)
+        shown: dict[Any, Any] = self.explain(case, finding, *view)
+        return settings | shown
 
     def explain(self, case: Case | None, finding: str, *chosen: Any) -> Any:
         """The heatmap of a finding and the line that says what it shows; of a volume, where it is hottest."""

@@ -22,9 +22,9 @@ def cone(height: int, width: int, *, centre: tuple[float, float], radius: float)
 def test_a_disc() -> None:
     [curve] = outlines(cone(120, 160, centre=(90, 50), radius=30), level=0.5)
     assert np.allclose(curve[0], curve[-1]), "closed"
-    # Marching squares is exact on a cone but for its curvature within a pixel; the polygon may leave it by 0.25.
-    assert np.allclose(np.hypot(curve[:, 0] - 90, curve[:, 1] - 50), 30, atol=0.3)
-    assert area(curve) == pytest.approx(np.pi * 30**2, rel=0.02)
+    # Marching squares is exact on a cone but for its curvature within a pixel; the polygon may leave it by 0.1.
+    assert np.allclose(np.hypot(curve[:, 0] - 90, curve[:, 1] - 50), 30, atol=0.15)
+    assert area(curve) == pytest.approx(np.pi * 30**2, rel=0.01)
 
 
 def test_two_regions_and_none() -> None:
@@ -39,12 +39,12 @@ def test_two_regions_and_none() -> None:
 def test_a_region_at_the_border_is_closed_along_it() -> None:
     [curve] = outlines(cone(60, 60, centre=(0, 30), radius=20), level=0.5)
     assert np.allclose(curve[0], curve[-1]) and curve[:, 0].min() == 0
-    assert area(curve) == pytest.approx(np.pi * 20**2 / 2, rel=0.04)
+    assert area(curve) == pytest.approx(np.pi * 20**2 / 2, rel=0.01)
 
 
 def test_a_large_heatmap_is_drawn_smaller_and_one_of_flat_voxels_in_the_body_s_proportions() -> None:
     [curve] = outlines(cone(2048, 1024, centre=(512, 1024), radius=400), level=0.5)
-    assert curve.mean(axis=0) == pytest.approx([HEAT_PX / 4, HEAT_PX / 2], abs=1.0)
+    assert (curve.min(axis=0) + curve.max(axis=0)) / 2 == pytest.approx([HEAT_PX / 4, HEAT_PX / 2], abs=0.5)
     assert np.ptp(curve[:, 1]) == pytest.approx(2 * 400 * HEAT_PX / 2048, abs=1.0)
     [curve] = outlines(cone(20, 80, centre=(40, 10), radius=6), level=0.5, spacing_mm=(4.0, 1.0))
     assert np.ptp(curve[:, 1]) == pytest.approx(4 * np.ptp(curve[:, 0]), rel=0.1)

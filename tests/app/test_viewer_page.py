@@ -238,7 +238,7 @@ def test_dragging_pans_as_far_as_the_picture_goes(page: Page) -> None:
 
 def test_invert_is_the_negative_on_the_screen(page: Page) -> None:
     page.locator("#opacity").fill("0")
-    page.get_by_label("Outline").uncheck()
+    page.locator("#outlined input").uncheck()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     before = [on_screen(page, column, 110) for column in (15.5, 50.5, 85.5)]
@@ -260,7 +260,7 @@ def test_heatmap_and_outline_are_where_the_disc_is(page: Page) -> None:
     page.locator("#opacity").fill("75")
     assert page.locator("#heat").evaluate("element => getComputedStyle(element).opacity") == "0.75"
     expect(page.locator("#opacity-shown")).to_have_text("75 %")
-    page.get_by_label("Outline").uncheck()
+    page.locator("#outlined input").uncheck()
     expect(page.locator("#contour path.over")).to_be_hidden()
     expect(page.locator("#heat img")).to_be_visible()
     page.locator("#finding input").click()
@@ -307,7 +307,7 @@ def test_the_scale_bar_has_the_length_that_it_says(page: Page) -> None:
 
 
 def test_the_prior_stands_beside_and_moves_along(page: Page) -> None:
-    prior = page.get_by_label("Prior, 61 days before")
+    prior = page.locator("#beside input")
     expect(page.locator("#prior")).to_be_hidden()
     prior.check()
     expect(page.locator("#prior .which")).to_have_text("prior, 61 days before")
