@@ -189,7 +189,7 @@ const medtlViewer = (() => {
   }
 
   document.addEventListener("dblclick", (event) => {
-    if (event.target.closest("#current, #prior")) fit();
+    if (event.target.closest("#viewer")) fit(); // a captured pointer clicks on all of it
   });
 
   // The wheel zooms an image and turns the slices of a volume, which it zooms with Ctrl, as pinching a touchpad does.

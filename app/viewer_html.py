@@ -18,7 +18,7 @@ BUTTONS = """<div class="buttons" role="toolbar" aria-label="Picture" aria-orien
 <button type="button" data-do="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
 <button type="button" data-do="out" aria-label="Zoom out" title="Zoom out (-)">&minus;</button>
 <button type="button" data-do="fit" title="Fit the picture (0, or a double click)">Fit</button>
-<button type="button" data-do="mark" aria-label="Mark region" aria-pressed="false" title="Mark a region (M)">Mark</button>
+<button type="button" data-do="mark" aria-label="Mark region" aria-pressed="false" title="Mark (M)">Mark</button>
 <button type="button" data-do="unmark" aria-label="Clear mark" title="Remove the mark" disabled>Clear</button>
 </div>"""
 HINT = '<div class="hint" role="status" aria-live="polite"></div>'

@@ -103,6 +103,6 @@ def test_a_failure_inside_is_no_traceback_on_the_page(
     copy = tmp_path / "upload" / "a.png"
     copy.parent.mkdir()
     copy.write_bytes(png_file.read_bytes())
-    *_, last = page.open(str(copy), "As read", False, "Axial")
-    assert "medtl failed on this file" in last[page.scan] and "secret" not in last[page.scan]
+    *_, last = page.open(str(copy), "As read", 50, 100, "Axial", False)
+    assert "medtl failed on this file" in last[page.viewer.scan] and "secret" not in last[page.viewer.scan]
     assert last[page.case] is None
