@@ -15,7 +15,8 @@ import gradio as gr
 
 from app import panels, viewer
 from app.case import Case, take
-from app.viewer import ONE_AT_A_TIME, QUIET, Viewer
+from app.events import ONE_AT_A_TIME, QUIET, SAVES
+from app.viewer import Viewer
 from medtl.data.sources import read_uploads
 from medtl.errors import ReviewError, ScanError
 from medtl.inference.runtime import Detector
@@ -99,15 +100,12 @@ class Page:
             ],
             trigger_mode="multiple",
             **ONE_AT_A_TIME,
-            **QUIET,
         )
         self.save.click(
             self.keep,
             [self.case, self.token, self.note, self.reader, *self.choices],
             self.saved,
-            concurrency_id="store",
-            concurrency_limit=1,
-            **QUIET,
+            **SAVES,
         )
         # What was saved is no longer what is chosen.
         for control in (*self.choices, self.note):

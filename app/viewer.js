@@ -14,7 +14,7 @@ const medtlViewer = (() => {
   let zoom = 1, x = 0, y = 0, scan = "";
 
   function apply() {
-    const pane = one("#current");
+    const pane = one("#shown");
     if (pane) {
       x = clamp(x, (-pane.clientWidth * (zoom - 1)) / 2, (pane.clientWidth * (zoom - 1)) / 2);
       y = clamp(y, (-pane.clientHeight * (zoom - 1)) / 2, (pane.clientHeight * (zoom - 1)) / 2);
@@ -33,7 +33,7 @@ const medtlViewer = (() => {
   // The point of the picture below the pointer stays where it is.
   function zoomBy(factor, event) {
     const next = clamp(zoom * factor, 1, MOST_ZOOM);
-    const pane = event && event.target.closest("#current, #prior");
+    const pane = event && event.target.closest("#shown, #prior");
     if (pane) {
       const box = pane.getBoundingClientRect();
       const fromX = event.clientX - box.left - box.width / 2, fromY = event.clientY - box.top - box.height / 2;
@@ -137,7 +137,7 @@ const medtlViewer = (() => {
     const wide = (px) => ((px / shown.scale / shown.width) * columns), high = (px) => ((px / shown.scale / shown.height) * rows);
     const box = corners();
     if (!box) {
-      const pane = one("#current").getBoundingClientRect();
+      const pane = one("#shown").getBoundingClientRect();
       const [column, row] = pixel({ clientX: pane.left + pane.width / 2, clientY: pane.top + pane.height / 2 });
       const across = Math.min(wide(pane.width), columns) / 8, along = Math.min(high(pane.height), rows) / 8;
       return keep([column - across, row - along, column + across, row + along]);
@@ -153,12 +153,12 @@ const medtlViewer = (() => {
   let first = null; // corner of the rectangle that is being dragged
 
   document.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || !event.target.closest?.("#current, #prior") || !place()) return;
+    if (event.button !== 0 || !event.target.closest?.("#shown, #prior") || !place()) return;
     one("#viewer").setPointerCapture(event.pointerId);
     one("#viewer").focus({ preventScroll: true });
     event.preventDefault();
     down.set(event.pointerId, event);
-    first = marking !== null && event.target.closest("#current") ? { at: pixel(event), x: event.clientX, y: event.clientY } : null;
+    first = marking !== null && event.target.closest("#shown") ? { at: pixel(event), x: event.clientX, y: event.clientY } : null;
     root.classList.toggle("dragging", !first);
   });
 
@@ -171,7 +171,7 @@ const medtlViewer = (() => {
     } else if (down.size === 2) {
       const [other] = [...down.values()].filter((each) => each.pointerId !== event.pointerId);
       const far = (each) => Math.hypot(each.clientX - other.clientX, each.clientY - other.clientY);
-      zoomBy(far(event) / Math.max(far(before), 1), { target: one("#current"), clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 });
+      zoomBy(far(event) / Math.max(far(before), 1), { target: one("#shown"), clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 });
     } else {
       x += event.clientX - before.clientX;
       y += event.clientY - before.clientY;
@@ -212,8 +212,9 @@ const medtlViewer = (() => {
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const LETTERS = { "+": "in", "=": "in", "-": "out", 0: "fit", m: "mark", M: "mark" };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !place()) return;
-    if (event.target.closest("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !place() || !one("#viewer").getClientRects().length) return;
+    const typing = event.target.closest("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true]");
+    if ((typing && !typing.readOnly) || event.target.ariaExpanded === "true") return;
     const arrow = ARROWS[event.key], here = event.target.closest("#viewer");
     if (marking !== null && (event.key === "Enter" || event.key === "Escape") && !event.target.closest("button")) {
       if (event.key === "Escape") write(marking);

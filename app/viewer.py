@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import panels
 from app.case import Case
+from app.events import DRAWS, QUIET
 from app.outline import outlines
 from app.planes import PLANES, hottest, same_place, seen, seen_spacing
 from app.render import HEAT_PX, heat_png, shown_size
@@ -18,8 +19,6 @@ from app.windowing import AS_READ, BY_HAND, PERCENT, PERCENTILES, Window, preset
 from medtl.data.scan import Scan
 from medtl.inference.runtime import Detector
 
-ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "case", "concurrency_limit": 1}
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 HEAD = "".join(
     f"<{tag}>\n{Path(__file__).with_name(name).read_text(encoding='utf-8')}</{tag}>"
     for tag, name in (("style", "viewer.css"), ("script", "viewer.js"))
@@ -49,7 +48,8 @@ class Viewer:
         case: the state that holds the case on the screen, or None.
 
     Attributes are its components: `controls` are what a page's own event needs to call `preview` and `show`, `outputs`
-    what these and `cleared` change, and `region` holds the reader's mark for `viewer_html.marked`.
+    what these and `cleared` change. `region` holds the reader's mark: "x0,y0,x1,y1" in pixels of the image, or
+    "x0,y0,x1,y1,Axial,41" in pixels of that slice as it is shown, counted from 0.
     """
 
     def __init__(self, detector: Detector, case: gr.State) -> None:
@@ -96,7 +96,7 @@ class Viewer:
         with gr.Row(elem_id="frame"):
             gr.HTML(BUTTONS, elem_id="buttons")
             with gr.Row(elem_id="viewer"):
-                with gr.Column(elem_id="current"):
+                with gr.Column(elem_id="shown"):
                     self.scan = gr.HTML(panels.empty(self.detector.bundle.spec.dims), elem_id="scan")
                     self.heat = gr.HTML("", elem_id="heat")
                     self.contour = gr.HTML("", elem_id="contour")
@@ -116,7 +116,7 @@ class Viewer:
             (self.slice, self.slide, [*shown, self.slice]),
             (self.beside, self.compare, shown),
         ):
-            control.input(answer, inputs, self.outputs, trigger_mode="always_last", **ONE_AT_A_TIME, **QUIET)
+            control.input(answer, inputs, self.outputs, **DRAWS)
         # The field is the mark's one place: what the server or the reader writes into it is drawn.
         self.region.change(None, self.region, None, js="(text) => medtlViewer.draw(text)", **QUIET)
 

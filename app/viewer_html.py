@@ -11,8 +11,6 @@ from app.planes import PLANES, seen, seen_spacing
 from app.render import SHOWN_PX, scan_png, shown_size
 from app.windowing import BY_HAND, Window, displayed, unit_of
 from medtl.data.scan import Scan
-from medtl.errors import ReviewError
-from medtl.review.records import Region
 
 BUTTONS = """<div class="buttons" role="toolbar" aria-label="Picture" aria-orientation="vertical">
 <button type="button" data-do="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
@@ -118,26 +116,3 @@ def beside_label(scan: Scan, prior: Scan) -> str:
     if days == 0:
         return "prior, the same day"
     return f"prior, {counted} before" if days > 0 else f"other scan, {counted} later"
-
-
-def marked(text: str) -> Region | None:
-    """The region that the viewer's hidden field holds; None where nothing is marked.
-
-    Args:
-        text: "x0,y0,x1,y1" in pixels of the image, or "x0,y0,x1,y1,Axial,41" in pixels of that slice as it is shown,
-            slices counted from 0.
-
-    Raises:
-        ReviewError: the browser sent something else.
-    """
-    if not text:
-        return None
-    corners, cut = text.split(",")[:4], text.split(",")[4:]
-    try:
-        x0, y0, x1, y1 = map(float, corners)
-        plane, index = (cut[0], int(cut[1])) if cut else (None, None)
-        if len(cut) not in (0, 2) or plane not in (None, *PLANES) or not (x0 < x1 and y0 < y1):
-            raise ValueError
-    except (ValueError, IndexError):
-        raise ReviewError(f"the marked region '{text[:80]}' is not one; mark it again") from None
-    return Region(kind="box", points=((x0, y0), (x1, y1)), plane=plane, slice_index=index)

@@ -5,11 +5,9 @@ import datetime
 import numpy as np
 import pytest
 
-from app.viewer_html import Look, beside_label, marked, outline, pane
+from app.viewer_html import Look, beside_label, outline, pane
 from app.windowing import AS_READ, BY_HAND, Window
 from medtl.data.scan import Header, Scan
-from medtl.errors import ReviewError
-from medtl.review.records import Region
 
 
 def scan(shape: tuple[int, ...], *, spacing_mm: tuple[float, ...] | None = None, day: int | None = None) -> Scan:
@@ -64,24 +62,3 @@ def test_an_outline_is_a_closed_path() -> None:
     html = outline([np.array([[1.0, 2.0], [3.04, 2.0], [1.0, 5.0]])], (10, 20), alt="<b>")
     assert html.count('d="M1.0 2.0L3.0 2.0L1.0 5.0Z"') == 2 and 'viewBox="0 0 10 20"' in html and "<b>" not in html
     assert outline([], (10, 20), alt="") == ""
-
-
-def test_a_mark_becomes_a_region() -> None:
-    assert marked("") is None
-    assert marked("1.5,2,30,40.25") == Region(kind="box", points=((1.5, 2.0), (30.0, 40.25)))
-    on_slice = marked("1,2,3,4,Sagittal,41")
-    assert on_slice == Region(kind="box", points=((1, 2), (3, 4)), plane="Sagittal", slice_index=41)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["1,2,3", "a,b,c,d", "3,2,1,4", "1,2,3,4,Axial", "1,2,3,4,Oblique,5", "1,2,3,4,Axial,x", "nan,0,1,1"],
-)  # fmt: skip
-def test_what_is_no_mark_is_refused(text: str) -> None:
-    with pytest.raises(ReviewError, match=r"the marked region '.*' is not one; mark it again"):
-        marked(text)
-
-
-def test_a_mark_outside_of_any_image_is_refused() -> None:
-    with pytest.raises(ReviewError, match="pixels, from 0 on"):
-        marked("-1,2,3,4")

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
-from starlette.middleware import Middleware
 
+from app import viewer as viewer_module
 from app.case import Case
-from app.server import Headers
-from app.ui import HEAD, THEME_CSS
 from app.viewer import NO_HEAT, Viewer
 from medtl.data.scan import Header, Scan
 from medtl.inference.runtime import Prediction
@@ -44,6 +43,8 @@ class Looked:
         return np.clip(1 - far / (2 * RADIUS), 0, 1).astype(np.float32)
 
 
+STAGE = "<style>#stage { position: fixed !important; inset: 46px 400px 30px 0; display: block !important; }</style>"
+"""The room that the page leaves to the picture."""
 HOT = {2: [40, 70], 3: [6, 12, 20]}
 RADIUS = 10
 
@@ -82,11 +83,10 @@ def served(dims: int) -> Iterator[str]:
     detector, port = Looked(dims), free_port()
     with gr.Blocks() as blocks:
         state = gr.State(None)
-        with gr.Row(elem_id="top"):
+        with gr.Row():
             buttons = {name: gr.Button(name, elem_id=name) for name in [*CASES[dims], "blinded", "gone"]}
-        with gr.Row(elem_id="main"):
+        with gr.Row(elem_id="stage"):
             viewer = Viewer(detector, state)  # type: ignore[arg-type]
-            gr.Column(elem_id="right")
 
         def open_case(name: str, *chosen: Any) -> dict[Any, Any]:
             if name == "gone":
@@ -220,7 +220,7 @@ def test_buttons_and_keys_zoom_and_pan(page: Page) -> None:
     page.get_by_role("button", name="Zoom out").click()
     page.keyboard.press("0")
     assert drawn(page) == pytest.approx(fitted, abs=0.01)
-    page.get_by_label("Window").focus()
+    page.locator("#width input[type=number]").focus()
     page.keyboard.press("+")
     assert drawn(page) == pytest.approx(fitted, abs=0.01), "not while typing"
 
@@ -228,7 +228,7 @@ def test_buttons_and_keys_zoom_and_pan(page: Page) -> None:
 def test_dragging_pans_as_far_as_the_picture_goes(page: Page) -> None:
     for _ in range(4):
         page.keyboard.press("+")
-    before, middle = drawn(page), box(page.locator("#current"))
+    before, middle = drawn(page), box(page.locator("#shown"))
     start = (middle["x"] + middle["width"] / 2, middle["y"] + middle["height"] / 2)
     drag(page, start, (start[0] - 60, start[1] + 25))
     assert drawn(page) == pytest.approx((before[0] - 60, before[1] + 25, before[2]), abs=0.1)
@@ -304,7 +304,7 @@ def test_the_scale_bar_has_the_length_that_it_says(page: Page) -> None:
         mm = float(page.locator("#scan .scale span").inner_text().removesuffix(" mm"))
         assert mm in (1, 2, 5, 10, 20, 50)
         assert bar["width"] == pytest.approx(mm / 0.5 * scale, abs=1.1)
-        assert bar["width"] <= box(page.locator("#current"))["width"] / 4 + 1
+        assert bar["width"] <= box(page.locator("#shown"))["width"] / 4 + 1
         for _ in range(4):
             page.keyboard.press("+")
 
@@ -316,7 +316,7 @@ def test_the_prior_stands_beside_and_moves_along(page: Page) -> None:
     expect(page.locator("#prior .which")).to_have_text("prior, 61 days before")
     expect(page.locator("#prior img")).to_have_attribute("alt", "prior, 61 days before: The scan, window As read")
     assert pixels(page, "#prior img")[0, 0] == round(0.52 * 255) and pixels(page)[0, 0] == round(0.51 * 255)
-    panes = [box(page.locator(name)) for name in ("#current", "#prior")]
+    panes = [box(page.locator(name)) for name in ("#shown", "#prior")]
     assert panes[0]["width"] == pytest.approx(panes[1]["width"], abs=1) and panes[0]["y"] == panes[1]["y"]
     page.mouse.move(panes[1]["x"] + 100, panes[1]["y"] + 100)
     page.mouse.wheel(0, -400)
@@ -403,6 +403,25 @@ def test_slices_turn_by_the_wheel_and_keep_zoom(slices: Page) -> None:
     assert drawn(slices) == pytest.approx(zoomed, abs=0.01)
     slices.mouse.wheel(0, 100)
     expect(picture).to_have_attribute("alt", "Axial slice 7 of 12, window As read")
+
+
+def test_where_the_outline_does_not_reach_the_caption_says_so(slices: Page) -> None:
+    expect(slices.locator("#contour svg")).to_have_count(1)
+    slices.locator("#plane").get_by_text("Sagittal").click()
+    expect(slices.locator(".edge")).to_have_text(["A", "P", "H", "F"])
+    slices.locator("#slice input[type=range]").fill("1")
+    expect(slices.locator("#caption")).to_contain_text("It stays below that on this slice.")
+    expect(slices.locator("#contour svg")).to_have_count(0)
+
+
+def test_two_fingers_zoom(page: Page) -> None:
+    before, pane = drawn(page), box(page.locator("#shown"))
+    touch = page.context.new_cdp_session(page)
+    middle = (pane["x"] + pane["width"] / 2, pane["y"] + pane["height"] / 2)
+    for kind, apart in (("touchStart", 50), ("touchMove", 75), ("touchMove", 100), ("touchEnd", 0)):
+        points = [{"x": middle[0] + side * apart, "y": middle[1], "id": at} for at, side in enumerate((-1, 1))]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points if apart else []})
+    assert drawn(page)[2] == pytest.approx(2 * before[2], rel=0.02), "twice as far apart, twice as large"
 
 
 def test_a_mark_belongs_to_its_slice(slices: Page) -> None:
