@@ -97,9 +97,10 @@ def served(dims: int) -> Iterator[str]:
 
         for button in buttons.values():
             button.click(open_case, [button, *viewer.controls], [state, *viewer.outputs])
+    theme = Path(viewer_module.__file__).with_name("theme.css")
+    head = STAGE + viewer_module.HEAD
     blocks.launch(
-        server_port=port, prevent_thread_lock=True, quiet=True, ssr_mode=False, css_paths=[THEME_CSS], head=HEAD,
-        app_kwargs={"middleware": [Middleware(Headers)]},
+        server_port=port, prevent_thread_lock=True, quiet=True, ssr_mode=False, css_paths=[theme], head=head
     )  # fmt: skip
     yield f"http://127.0.0.1:{port}"
     blocks.close(verbose=False)
