@@ -98,18 +98,4 @@
     const finding = event.target.closest(".one");
     if (finding) medtl.pick(findings().indexOf(finding));
   });
-
-  // The slider moves the heatmap in the browser, without asking the server.
-  document.addEventListener("input", (event) => {
-    if (event.target.id !== "opacity") return;
-    root.style.setProperty("--heat", event.target.value / 100);
-    by("opacity-shown").textContent = event.target.value + " %";
-  });
-  // The wheel over a volume turns its slices.
-  document.addEventListener("wheel", (event) => {
-    const slider = document.querySelector("#slice input[type=range]");
-    if (!slider || slider.disabled || !event.target.closest("#viewer")) return;
-    slider.value = Number(slider.value) + (event.deltaY > 0 ? -1 : 1);
-    slider.dispatchEvent(new Event("input", { bubbles: true }));
-  });
 })();

@@ -23,7 +23,7 @@ def empty(dims: int) -> str:
 
 
 SLIDER = (
-    '<label class="slider" for="opacity">Heatmap opacity'
+    '<label class="slider" for="opacity">Opacity'
     '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
     '<output id="opacity-shown">40 %</output></label>'
 )
@@ -39,6 +39,8 @@ _KEYS = {
     "Z": "take the last verdict back",
     "H": "heatmap on and off",
     "I": "invert",
+    "+ − 0": "zoom in, zoom out, fit",
+    "M": "mark a region: drag, or arrow keys and Shift; Enter keeps it, Esc drops it",
     "W": "to the worklist; there ↑ ↓ and Enter open a case",
     "?": "these keys",
 }

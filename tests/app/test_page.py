@@ -1,6 +1,7 @@
 """The page as a reader meets it: headless Chromium against a real server."""
 
 import itertools
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -259,7 +260,14 @@ def test_opacity_window_and_finding(page: Page, png_file: Path) -> None:
     slider.fill("0")
     assert page.locator("#heat").evaluate("element => getComputedStyle(element).opacity") == "0"
     expect(page.locator("#opacity-shown")).to_have_text("0 %")
-    assert asked == [], "the slider asks nobody"
+    page.get_by_label("Invert").check()
+    expect(page.locator("#scan img")).to_have_css("filter", "invert(1)")
+    page.keyboard.press("+")
+    expect(page.locator("#scan img")).to_have_css("transform", re.compile(r"matrix\(1\.25,"))
+    assert asked == [], "the browser does these alone"
+    page.get_by_label("Window").click()
+    page.get_by_role("option", name="Bone").click()
+    expect(page.locator("#scan img")).to_have_attribute("alt", "The scan, window Bone (bright areas)")
     page.locator("#finding input").click()
     page.get_by_role("option", name="Large nodule").click()
     expect(page.locator("#caption")).to_contain_text("large nodule")
