@@ -46,7 +46,10 @@ def answer(score: FindingScore) -> str:
     kept = f"{100 - 100 * score.band.error:.0f} of 100"
     if score.decision == "uncertain":
         return f"Uncertain: from {_between(*limits)}, scans with it and scans without it score alike."
-    return f"Not uncertain: that is {_between(*limits)}, so that {kept} with it, and {kept} without, are not misjudged."
+    return (
+        f"Not uncertain: outside {_between(*limits)}, where scans with it and scans without it score alike. So {kept} with it, "
+        f"and {kept} without, are not misjudged."
+    )
 
 
 def _between(low: float, high: float) -> str:
