@@ -5,9 +5,10 @@ one, those of Gradio's routes that the page uses, as long as page and files are 
 """
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import anyio
 from starlette.requests import Request
@@ -19,6 +20,8 @@ from app.owners import Owners
 from app.uploads import Receive, UploadRefusedError, checked
 from medtl.errors import ReviewError
 from medtl.review.users import User
+
+log = logging.getLogger("medtl.page")
 
 OPEN = ("/login", "/login.css", "/setup", "/health")
 """Reachable by everybody, also while the store is gone."""
@@ -112,8 +115,8 @@ class Gate:
         if path not in OPEN:
             try:
                 user = await anyio.to_thread.run_sync(self._user_of, request)
-            except ReviewError:
-                raise Stopped(_out_of_reach(request)) from None
+            except ReviewError as problem:
+                raise Stopped(await out_of_reach(request, problem)) from None
             scope[USER] = user
             if user is not None:
                 receive, send = await self._admit(path, user, scope, receive, send)
@@ -192,7 +195,7 @@ def _same_origin(request: Request) -> bool:
     if site := request.headers.get("sec-fetch-site"):
         return site in ("same-origin", "none")
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
 def _log_in_first(request: Request) -> Response:
@@ -202,7 +205,9 @@ def _log_in_first(request: Request) -> Response:
     return _refusal(401, ENDED)
 
 
-def _out_of_reach(request: Request) -> Response:
+async def out_of_reach(request: Request, problem: Exception) -> Response:
+    """What is said while the store does not answer."""
+    log.error("refused: %s", problem)
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(forms.out_of_reach(root=request.scope.get("root_path", "")), 503)
     # To a 503 Gradio's page says that it is busy.

@@ -15,7 +15,7 @@
   };
 
   function ask() {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       // A shadow root: the login page's style and the page's keep apart.
       const host = document.createElement("div");
       host.id = "again";
@@ -28,6 +28,10 @@
       document.body.append(host);
       dialog.showModal();
 
+      const silent = (form) => {
+        form.querySelector(".problem")?.remove();
+        form.insertAdjacentHTML("afterbegin", '<p class="problem" role="alert">The server does not answer; try again.</p>');
+      };
       const show = (html) => {
         const form = new DOMParser().parseFromString(html, "text/html").querySelector("form");
         root.querySelector("div").replaceChildren(form);
@@ -37,7 +41,8 @@
           event.preventDefault();
           const name = form.elements.name.value;
           const body = new URLSearchParams(new FormData(form));
-          const answer = await plain(form.action, { method: "POST", body, redirect: "manual" });
+          const answer = await plain(form.action, { method: "POST", body, redirect: "manual" }).catch(() => null);
+          if (answer === null) return silent(form);
           if (answer.type !== "opaqueredirect") return show(await answer.text());
           if (name !== window.gradio_config.username) return location.reload();
           host.remove();
@@ -45,7 +50,7 @@
         });
       };
 
-      plain("login").then((answer) => answer.text()).then(show);
+      plain("login").then((answer) => answer.text()).then(show).catch((problem) => { host.remove(); reject(problem); });
     });
   }
 })();

@@ -14,11 +14,11 @@ from fastapi import FastAPI
 from app.auth import Login, person
 from app.figures import Figures
 from app.first_admin import FirstAdmin
-from app.gate import Gate, Headers
+from app.gate import Gate, Headers, out_of_reach
 from app.proxy import LOOPBACK, Arrival, Network
 from app.ui import HEAD, STYLES, Page
 from app.uploads import LARGEST_UPLOAD_BYTES
-from medtl.errors import MedtlError
+from medtl.errors import MedtlError, ReviewError
 from medtl.inference.runtime import Detector
 from medtl.review.store import ReviewStore
 
@@ -32,7 +32,13 @@ ENDING_S = 3
 
 def mounted(page: Page, login: Login, figures: Figures) -> FastAPI:
     """Login, figures and the hardened page in one app; nobody is kept out of it yet."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=[*login.routes, *figures.routes])
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        routes=[*login.routes, *figures.routes],
+        exception_handlers={ReviewError: out_of_reach},
+    )
     page.blocks.queue(max_size=50, api_open=False)
     page.blocks.state_session_capacity = PAGES
     return gr.mount_gradio_app(

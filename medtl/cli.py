@@ -106,11 +106,7 @@ def ingest(
     ] = "auto",
     size_px: Annotated[
         int | None,
-        typer.Option(
-            min=16,
-            max=2048,
-            help="Side of the stored squares or cubes [default: 256; volumes: up to 96; .npz: its own]",
-        ),
+        typer.Option(min=16, max=2048, help="Side of what is stored [default: 256; volumes: up to 96; .npz: its own]"),
     ] = None,
     spacing_mm: Annotated[
         float | None, typer.Option(help="Volumes: side of a stored voxel [default: what the largest volumes need]")

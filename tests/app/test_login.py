@@ -272,6 +272,13 @@ def test_the_one_time_link_is_dead_once_there_is_a_user(empty: Door) -> None:
     assert empty.browser().get(f"/setup?token={empty.first_admin.token}").status_code == 403
 
 
+def test_the_one_time_link_without_a_store(empty: Door, tmp_path: Path) -> None:
+    for file in tmp_path.iterdir():
+        file.unlink()
+    answer = empty.browser().get(f"/setup?token={empty.first_admin.token}", headers={"accept": "text/html"})
+    assert answer.status_code == 503 and "The review store does not answer." in answer.text
+
+
 def test_no_network_without_a_user(bundle_folder: Path, port: int, tmp_path: Path) -> None:
     with pytest.raises(ReviewError, match=r"no user yet, and 0\.0\.0\.0 is open .*: medtl users add NAME --role admin"):
         serve(bundle_folder, reviews=tmp_path / "r.db", host="0.0.0.0", port=port)
