@@ -64,8 +64,8 @@ def test_a_calibrated_probability_is_told_in_scans() -> None:
         "12.0 %: of 100 such scans (8 to 19 %) about 12 had it in validation; 95 % interval 7 to 20, from 100" in said
     )
     assert (
-        "Not uncertain: outside 31 to 58 %, where scans with it and scans without it score alike. So 90 of 100 with it, "
-        "and 90 of 100 without, are not misjudged." in said
+        "Not uncertain: outside 31 to 58 %, where scans with it and scans without it score alike. So "
+        "90 of 100 with it, and 90 of 100 without, are not misjudged." in said
     )
 
 
