@@ -239,7 +239,7 @@ def test_taught_again_it_takes_no_network_and_little_time(
 
 
 def test_patients_are_judged_by_heads_that_have_not_seen_them() -> None:
-    """Labels without meaning, many scans a patient: what knows the patient is always right, what does not is by chance."""
+    """Labels without meaning, many scans a patient: what knows the patient is always right, the others by chance."""
     patients, found = np.repeat(np.arange(40), 4), []
     for seed in (1, 2, 3):
         random = np.random.default_rng(seed)
