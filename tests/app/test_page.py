@@ -335,7 +335,7 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page, numbers: list[int
 
 
 @pytest.mark.parametrize("width", [1366, 1024])
-def test_the_essentials_fit(page: Page, numbers: list[int], width: int) -> None:
+def test_the_essentials_fit(numbers: list[int], page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 768})
     expect(page.locator("#table")).to_be_visible()
     inside(page, "#filters", "#next-case", "#older", f'[data-row="{numbers[0]}"]', "#footer", width=width)
