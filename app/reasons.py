@@ -47,8 +47,8 @@ def answer(score: FindingScore) -> str:
     if score.decision == "uncertain":
         return f"Uncertain: from {_between(*limits)}, scans with it and scans without it score alike."
     return (
-        f"Not uncertain: outside {_between(*limits)}, where scans with it and scans without it score alike. So {kept} with it, "
-        f"and {kept} without, are not misjudged."
+        f"Not uncertain: outside {_between(*limits)}, where scans with it and scans without it score alike. So "
+        f"{kept} with it, and {kept} without, are not misjudged."
     )
 
 

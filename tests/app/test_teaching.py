@@ -12,6 +12,7 @@ from app.teaching import Teacher
 from medtl.inference.runtime import Detector, load
 from medtl.review import cases, verdicts
 from medtl.review.store import ReviewStore
+from medtl.review.users import User
 from medtl.review.verify import verify_reviews
 from tests.app.acting import Actor, new_case, write_scan
 from tests.app.people import add_people
@@ -119,7 +120,7 @@ def test_readers_mark_what_a_lead_began(actor: Actor, reviews: ReviewStore, tmp_
     assert reader.shown[sign.mark_row]["visible"] is False
     reader.open(numbers[0]).save("agree", None, to_teach="device", marked="present")
     assert "Not saved: no lead has begun to mark device" in reader.notice and verdicts.standing(reviews) == []
-    reader.skip()
+    cases.release(reviews, numbers[0], by=User(name="Dr A", role="reader"))
     lead = actor.be(LEAD).take(actor.page.greet(actor.request, *ANY))
     assert lead.shown[sign.mark_row]["visible"] is True
     lead.open(numbers[1]).save("agree", None, to_teach="device", marked="absent")

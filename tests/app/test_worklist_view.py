@@ -180,7 +180,7 @@ def test_agreement_and_labels_are_for_leads(detector: Detector, tmp_path: Path) 
     report = str(actor.shown[page.lead.report])
     assert "<th>Dr A and Dr B</th><td>pneumonia</td><td>4</td><td>0.000</td>" in report
     # Of 8 sure verdicts, A confirms 3 and B 2.
-    assert "<td>8</td><td>0.62" in report and report.count("<svg") == 3
+    assert "<td>8</td><td><b>62 %</b>" in report and report.count("<svg") == 3
     actor.take(page.lead.csv(actor.request))
     export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
     assert actor.shown[page.lead.labels] == (tmp_path / "labels.csv").read_text()

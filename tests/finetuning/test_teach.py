@@ -240,17 +240,19 @@ def test_taught_again_it_takes_no_network_and_little_time(
 
 
 def test_patients_are_judged_by_heads_that_have_not_seen_them() -> None:
-    """Labels without meaning, many scans a patient: what knows the patient is always right, what does not cannot be."""
-    random = np.random.default_rng(0)
-    patients = np.repeat(np.arange(40), 4)
-    of_patient = random.normal(size=(40, 60))
-    embeddings = torch.from_numpy(of_patient[patients] + 0.01 * random.normal(size=(160, 60))).float()
-    values = (random.permutation(40) % 2)[patients].astype(np.float32)
-    taught = teach_finding("noise", embeddings, values, patients.astype(str), seen=0)
-    assert auroc(values, taught.head(embeddings)[:, 0].detach().numpy()) == 1.0
-    found = float(taught.said.split("AUROC out of fold ")[1].split()[0])
-    assert abs(found - 0.5) < 0.25
-    assert taught.caveats[0].startswith("chance level (AUROC 0.5) lies within its interval")
+    """Labels without meaning, many scans a patient: what knows the patient is always right, the others by chance."""
+    patients, found = np.repeat(np.arange(40), 4), []
+    for seed in (1, 2, 3):
+        random = np.random.default_rng(seed)
+        of_patient = random.normal(size=(40, 60))[patients]
+        embeddings = torch.from_numpy(of_patient + 0.01 * random.normal(size=(160, 60))).float()
+        values = (random.permutation(40) % 2)[patients].astype(np.float32)
+        taught = teach_finding("noise", embeddings, values, patients.astype(str), seen=0)
+        assert auroc(values, taught.head(embeddings)[:, 0].detach().numpy()) == 1.0
+        found.append(float(taught.said.split("AUROC out of fold ")[1].split()[0]))
+        assert taught.caveats[0].startswith("chance level (AUROC 0.5) lies within its interval")
+    # The standard deviation of one is 0.09.
+    assert abs(np.mean(found) - 0.5) < 0.15
 
 
 def test_few_patients_are_not_judged() -> None:

@@ -47,6 +47,7 @@ def test_a_lead_begins_and_readers_follow(store: ReviewStore) -> None:
     with pytest.raises(ReviewError, match="no lead has begun to mark fracture; choose one of the findings"):
         mark(store, first, A, 1)
     assert verdicts.standing(store) == [] and marks.names(store) == []
+    cases.release(store, first, by=A)
     mark(store, first, LEAD, 1)
     mark(store, second, A, 0)
     assert marks.names(store) == ["fracture"]
