@@ -12,7 +12,7 @@ from app.teaching import Teacher
 from medtl.errors import ReviewError
 from medtl.inference.bundle import Bundle
 from medtl.review import marks, report, verdicts
-from medtl.review.export import as_csv, settled
+from medtl.review.export import as_csv, labels_of
 from medtl.review.records import StoredVerdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
@@ -93,7 +93,7 @@ class LeadView:
             standing = verdicts.standing(self.store)
             if not standing:
                 raise ReviewError("there are no verdicts yet; save one first")
-            return {self.labels: as_csv(settled(standing)), self.notice: ""}
+            return {self.labels: as_csv(labels_of(standing)), self.notice: ""}
         except ReviewError as problem:
             return {self.labels: "", self.notice: panels.banner(str(problem))}
 

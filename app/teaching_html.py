@@ -7,7 +7,8 @@ from html import escape
 from app.panels import words
 from app.tables import table
 from app.teaching import Lesson
-from medtl.review.marks import FEWEST, RECOMMENDED, Candidate
+from medtl.review.export import FEWEST
+from medtl.review.marks import RECOMMENDED, Candidate
 
 NONE = (
     '<p class="quiet">No finding is marked yet. Open a case, write the finding\'s name under <b>To teach</b>, choose '

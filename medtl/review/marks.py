@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from medtl.review.export import settled
+from medtl.review.export import FEWEST, settled
 from medtl.review.records import StoredVerdict
 from medtl.review.schema import VERDICTS
 from medtl.review.store import ReviewStore
 from medtl.review.verdicts import stored, unsuperseded
 
-FEWEST = 4
-"""Scans with, and scans without the finding that `medtl.teach` needs."""
 RECOMMENDED = (10, 50)
 """Labeled scans between which an instant head is at its best."""
 

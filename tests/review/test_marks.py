@@ -8,6 +8,7 @@ import medtl
 from medtl.errors import ReviewError
 from medtl.finetuning.parts import FEW
 from medtl.review import cases, figures, marks, verdicts
+from medtl.review.export import FEWEST
 from medtl.review.records import UNASKED, Verdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
@@ -25,8 +26,8 @@ def mark(
     return verdicts.save(store, [verdict], by=by, token=token())
 
 
-def test_a_mark_is_chained_and_exported_and_no_answer_of_the_detector_s(
-    store: ReviewStore, where: str, tmp_path: Path
+def test_a_mark_is_chained_and_no_answer_of_the_detector_s(
+    store: ReviewStore, where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = cases.add(store, [scan("s1", 0.7)])[0]
     cases.claim(store, number, by=LEAD)
@@ -37,9 +38,22 @@ def test_a_mark_is_chained_and_exported_and_no_answer_of_the_detector_s(
     assert (row.scan_id, row.sha256) == ("s1", "s1" * 8)
     assert verify_reviews(where).count == 2
     medtl.export_labels(where, tmp_path / "labels.csv")
-    assert (tmp_path / "labels.csv").read_text() == "scan_id,pneumonia,fracture\ns1,1,1\n"
+    assert (tmp_path / "labels.csv").read_text() == "scan_id,pneumonia\ns1,1\n"
+    assert "fracture: left out until 4 scans with it and 4 without it are marked" in capsys.readouterr().err
     [week] = figures.agreement_by_week(verdicts.standing(store))
     assert (week.n, week.agreement.value) == (1, 1.0), "the mark says nothing about the detector"
+
+
+def test_enough_marks_are_exported(store: ReviewStore, where: str, tmp_path: Path) -> None:
+    numbers = cases.add(store, [scan(f"s{i}") for i in range(8)])
+    for place, number in enumerate(numbers):
+        mark(store, number, LEAD, place % 2)
+    medtl.export_labels(where, tmp_path / "labels.csv")
+    rows = [f"s{place},{place % 2}" for place in range(8)]
+    assert (tmp_path / "labels.csv").read_text().splitlines() == ["scan_id,fracture", *rows]
+    mark(store, numbers[0], LEAD, 1)
+    with pytest.raises(ReviewError, match=r"holds no labels yet: fracture is marked on too few scans"):
+        medtl.export_labels(where, tmp_path / "labels.csv")
 
 
 def test_a_lead_begins_and_readers_follow(store: ReviewStore) -> None:
@@ -88,7 +102,7 @@ def test_readers_who_mark_differently_need_no_lead(store: ReviewStore) -> None:
 
 
 def test_how_many_are_there_and_how_many_are_missing(store: ReviewStore) -> None:
-    assert marks.FEWEST == FEW, "the page promises what teach accepts"
+    assert FEWEST == FEW, "the page promises what teach accepts"
     numbers = cases.add(store, [scan(f"s{i}") for i in range(7)])
     for number, label in zip(numbers, (1, 1, 1, 1, 1, 0, None), strict=True):
         mark(store, number, LEAD, label)
