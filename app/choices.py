@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medtl.errors import ReviewError
-from medtl.review.records import VERDICTS, Case, Region, StoredVerdict, Verdict
+from medtl.review.marks import name_of
+from medtl.review.records import UNASKED, VERDICTS, Case, Region, StoredVerdict, Verdict
 
 TRUTH = ("present", "absent", "unsure")
 """What is asked where there is no answer to agree with: it is hidden, the detector is uncertain, or a lead decides."""
@@ -66,6 +67,7 @@ class Choices:
         bad_image: the scan is too poor to judge.
         note: about the whole case.
         region: where the finding `looked_at` is.
+        to_teach, marked: a finding that the detector does not know, and one of `TRUTH` about it, or None.
     """
 
     said: Mapping[str, str | None]
@@ -74,6 +76,8 @@ class Choices:
     note: str = ""
     region: Region | None = None
     looked_at: str = ""
+    to_teach: str = ""
+    marked: str | None = None
 
     def verdicts(self, case: Case, *, blind: bool, decides: bool, seconds: float) -> list[Verdict]:
         """The verdicts on a case, in the order of its findings.
@@ -90,7 +94,7 @@ class Choices:
         missing = [score.finding for score in case.scores if score.finding not in said]
         if blind and missing:
             raise ReviewError(f"say present, absent or unsure on every finding first; {words(missing)} not yet")
-        if not said:
+        if not said and not self.marked:
             raise ReviewError("choose for at least one finding first, or mark the image as bad")
         if self.region is not None and self.looked_at not in said:
             raise ReviewError(f"a region is marked for {words([self.looked_at])}; say whether it is there, or clear it")
@@ -113,7 +117,30 @@ class Choices:
                         seconds=round(seconds, 1),
                     )
                 )
-        return found
+        return found + self._mark(case, decides=decides, seconds=seconds)
+
+    def _mark(self, case: Case, *, decides: bool, seconds: float) -> list[Verdict]:
+        """What was said about a finding that is to be taught."""
+        if not self.marked:
+            return []
+        finding = name_of(self.to_teach)
+        if not finding:
+            raise ReviewError(
+                f"{self.marked} is chosen for a finding to be taught; say which, or choose it from the list"
+            )
+        verdict, relabel = verdict_on(self.marked, UNASKED)
+        return [
+            Verdict(
+                case_id=case.id,
+                bundle_id="",
+                finding=finding,
+                verdict=verdict,
+                relabel=relabel,
+                bad_image=self.bad_image,
+                adjudicates=decides,
+                seconds=round(seconds, 1),
+            )
+        ]
 
     def _complete(self, case: Case) -> dict[str, str]:
         """The choices, with what "instead" and "bad image" say about the other findings."""

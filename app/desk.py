@@ -100,6 +100,16 @@ class Desk:
                 self._uploads.popitem(last=False)
         return stored
 
+    def pixels(self, stored: records.Case) -> Scan:
+        """The scan of a case, from an upload that is kept or from its file.
+
+        Raises:
+            ScanError: it can no longer be had.
+        """
+        with self._lock:
+            scan = self._uploads.get(stored.id)
+        return read_recorded(stored, dims=self.detector.bundle.spec.dims) if scan is None else scan
+
     def settled(self, scan_ids: Sequence[str]) -> dict[tuple[str, str], int | None]:
         """What readers said of these scans, by scan and finding, where all who should have read them."""
         return settled(verdicts.of_scans(self.store, scan_ids))
@@ -110,11 +120,7 @@ class Desk:
 
     def _read(self, stored: records.Case, by: User) -> Sheet:
         try:
-            with self._lock:
-                scan = self._uploads.get(stored.id)
-            if scan is None:
-                scan = read_recorded(stored, dims=self.detector.bundle.spec.dims)
-            prediction = self._look(scan)
+            prediction = self._look(self.pixels(stored))
             if stored.bundle_id != prediction.bundle_id:
                 _, anew = self._take_up(prediction, path=stored.path)
                 stored = replace(stored, bundle_id=anew.bundle_id, scores=anew.scores)

@@ -34,6 +34,7 @@ _KEYS = {
     "B": "bad image",
     "R": "what it is instead",
     "T": "write a note; Esc leaves it",
+    "F": "mark the finding to be taught: present, absent, unsure",
     "N": "save and go to the next case",
     "S": "skip this case",
     "Z": "take the last verdict back",

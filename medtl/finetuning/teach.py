@@ -1,7 +1,7 @@
 """`medtl teach`: a new finding for a bundle, in seconds, without touching what the bundle knows."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from medtl.progress import say
 
 def teach(
     bundle: str | Path,
-    dataset: str | Path | Sequence[Example],
+    dataset: str | Path | Iterable[Example],
     *,
     out: str | Path,
     labels: str | Path | None = None,
@@ -36,7 +36,7 @@ def teach(
     Args:
         bundle: the folder that `finetune` or `teach` left.
         dataset: the folder that `ingest` left; or examples, each a file or a `Scan` with 1 where the finding is there
-            and 0 where it is not.
+            and 0 where it is not, read one after the other.
         out: the new bundle's folder; may be the same one.
         labels: a labels file; None takes the one in the dataset. Not for examples.
         finding: which column to teach, None is all; of examples, what the finding is called.

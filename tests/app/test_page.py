@@ -131,7 +131,8 @@ def test_from_login_to_export(blank: Page, url: str, folder: Path, numbers: list
     log_in(page, url, reviews=folder / "r.db", name="Dr L")
     page.goto(url)
     page.locator("#to-agreement").click()
-    expect(page.locator("#weeks")).to_contain_text("Confirmed (95 % interval)")
+    expect(page.locator("#report")).to_contain_text("Agreement with the detector")
+    expect(page.locator("#report svg").first).to_be_visible()
     with page.expect_download() as download:
         page.locator("#export").click()
     assert download.value.suggested_filename == "labels.csv"
