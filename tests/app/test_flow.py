@@ -1,6 +1,7 @@
 """From case to case, by the handlers that the page's events call."""
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -8,8 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from medtl.data.preprocess import PreprocessSpec
+from medtl.inference.reference import reference_of, write_reference
 from medtl.inference.runtime import Detector, load
 from medtl.review import cases, store, verdicts
 from medtl.review.records import StoredVerdict
@@ -17,7 +21,7 @@ from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from medtl.review.verify import verify_reviews
 from tests.app.acting import Actor, add_cases, new_case, write_scan
-from tests.app.conftest import HOSTILE
+from tests.app.conftest import HOSTILE, write_tiny
 
 LEAD = User(name="Dr L", role="lead")
 PROBABILITY = re.compile(r"\d\.?\d* %|style=\"width")
@@ -420,6 +424,39 @@ def test_killed_while_saving(bundle_folder: Path, detector: Detector, reviews: R
         there = {number for (number,) in connection.execute("SELECT id FROM verdicts")}
     assert len(said) >= 5 and set(said) <= there
     assert verify_reviews(str(reviews.path)).count == len(there) <= len(said) + 1
+
+
+def test_a_bundle_that_is_replaced_while_it_serves(reviews: ReviewStore, tmp_path: Path) -> None:
+    """The detector that was loaded goes on, with its own pictures of similar scans, until medtl serve is restarted."""
+    folder, random = write_tiny(tmp_path / "bundle", PreprocessSpec(size_px=64, input_px=32)), np.random.default_rng(0)
+
+    def keep_pictures() -> None:
+        kept = reference_of(
+            embeddings=random.normal(size=(6, load(folder).reference.embeddings.shape[1])),
+            labels=random.integers(0, 2, (6, 2)).astype(np.float64),
+            scan_ids=[f"s{number}" for number in range(6)],
+            thumbnails=random.integers(0, 256, (6, 96, 96)).astype(np.uint8),
+        )
+        write_reference(folder, kept)
+
+    keep_pictures()
+    actor = Actor(load(folder), reviews)
+    number = add_cases(reviews, tmp_path, "another bundle")[0]
+    actor.open(number)
+    before, said, why = actor.reading, actor.rows(), actor.shown[actor.page.case.reasons]
+    assert before is not None and before.stored.bundle_id == actor.page.desk.detector.bundle.bundle_id
+    assert why.count("<img") == 5
+    write_tiny(folder, PreprocessSpec(size_px=64, input_px=16))
+    keep_pictures()
+    assert load(folder).bundle.bundle_id != before.stored.bundle_id
+    for act in (lambda: None, lambda: shutil.rmtree(folder)):
+        act()
+        actor.open(number)
+        assert actor.reading is not None and actor.reading.scan is not None
+        assert (actor.rows(), actor.shown[actor.page.case.reasons]) == (said, why)
+    actor.save("agree", None)
+    (row,) = verdicts.standing(reviews)
+    assert (row.bundle_id, row.case_id) == (before.stored.bundle_id, number)
 
 
 def test_role_and_time_are_kept_with_a_verdict(reader: Actor, reviews: ReviewStore) -> None:
