@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.scan import Scan
+from medtl.errors import ReviewError
 from medtl.inference.prediction import Prediction
 from medtl.inference.runtime import Detector
 from medtl.review.records import NewCase, Score
@@ -91,6 +92,8 @@ def take(uploads: list[str]) -> list[tuple[str, bytes]]:
     paths = [Path(upload) for upload in uploads]
     try:
         return [(path.name, path.read_bytes()) for path in paths]
+    except FileNotFoundError:  # somebody sent the same bytes, which lie in one file, and was faster
+        raise ReviewError(f"{paths[0].name}: is gone from the server; open the file again") from None
     finally:
         for path in paths:
             path.unlink(missing_ok=True)

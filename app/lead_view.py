@@ -63,7 +63,7 @@ class LeadView:
             ReviewError: he is no lead, or the store cannot be read.
         """
         _check(by)
-        standing = verdicts.standing(self.store)
+        standing = verdicts.standing(self.store, read=True)
         return {
             **self._to_teach(standing),
             **self._last_lesson(),
@@ -77,7 +77,7 @@ class LeadView:
             _check(by)
             if not finding:
                 raise ReviewError("choose a finding first")
-            self.teacher.begin(finding, marks.examples(verdicts.standing(self.store), finding), by=by)
+            self.teacher.begin(finding, marks.examples(verdicts.standing(self.store, read=True), finding), by=by)
         except ReviewError as problem:
             yield {self.notice: panels.banner(str(problem))}
             return
@@ -90,7 +90,7 @@ class LeadView:
         """The labels that readers settled on."""
         try:
             _check(user_of(request))
-            standing = verdicts.standing(self.store)
+            standing = verdicts.standing(self.store, read=True)
             if not standing:
                 raise ReviewError("there are no verdicts yet; save one first")
             return {self.labels: as_csv(labels_of(standing)), self.notice: ""}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from medtl.inference.bundle import MARKER, Bundle, encoder_of, read_weights, wri
 from medtl.inference.cache import EmbeddingCache, encoder_digest
 from medtl.inference.reference import read_reference
 from medtl.progress import say
+
+ENCODER_SCANS = "labeled scans that the encoder was trained on"
 
 
 def teach(
@@ -66,13 +69,14 @@ def teach(
     _check_names(known, examples.table.findings, again=replace)
     embeddings, cached = _embeddings(source, known, weights, examples)
     reference = read_reference(source)
-    before = np.isin(examples.scan_ids, reference.scan_ids)
+    learned = int(known.training.get(ENCODER_SCANS, len(reference)))  # those that were taught since stand behind them
+    before = np.isin(examples.scan_ids, reference.scan_ids[:learned])
     taught = []
     for name, values in zip(examples.table.findings, examples.table.values.T, strict=True):
         here = ~np.isnan(values)
         seen = int((before & here).sum())
         taught.append(teach_finding(name, embeddings[here], values[here], examples.patients[here], seen=seen))
-    new, grown = known, weights
+    new, grown = changed(known, training=known.training | {ENCODER_SCANS: learned}), weights
     for each in taught:
         new, grown = with_finding(new, grown, each)
     write_weights(folder, new, grown, with_scans(reference, known.findings, new.findings, examples, embeddings))

@@ -118,10 +118,18 @@ def of_scans(store: ReviewStore, scan_ids: Sequence[str]) -> list[StoredVerdict]
         return unsuperseded(stored(rows.mappings()))
 
 
-def standing(store: ReviewStore) -> list[StoredVerdict]:
-    """Every verdict that stands, of all readers, oldest first; for export and report, not for the page."""
+def standing(store: ReviewStore, *, read: bool = False) -> list[StoredVerdict]:
+    """Every verdict that stands, of all readers, oldest first.
+
+    Args:
+        read: only those on cases that all have read who should: whoever sees others may still have to read the rest.
+    """
+    wanted = select(TABLE).order_by(TABLE.c.id)
+    if read:
+        finished = select(CASES.c.id).where(CASES.c.status.in_(("done", "adjudicate")))
+        wanted = wanted.where(TABLE.c.case_id.in_(finished))
     with store.reading() as connection:
-        return unsuperseded(stored(connection.execute(select(TABLE).order_by(TABLE.c.id)).mappings()))
+        return unsuperseded(stored(connection.execute(wanted).mappings()))
 
 
 def unsuperseded(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:

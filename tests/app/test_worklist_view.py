@@ -187,6 +187,18 @@ def test_agreement_and_labels_are_for_leads(detector: Detector, tmp_path: Path) 
     assert len(verdicts.standing(store)) == 8
 
 
+def test_a_lead_learns_nothing_of_a_case_that_he_may_still_read(detector: Detector, tmp_path: Path) -> None:
+    store = ReviewStore(tmp_path / "r.db")
+    number = add_cases(store, tmp_path, detector.bundle.bundle_id, readings_wanted=2)[0]
+    actor = Actor(detector, store).open(number).save("agree", None)
+    lead = actor.be("Dr L").take(actor.page.agreement(actor.request)).take(actor.page.lead.csv(actor.request))
+    assert "there are no verdicts yet" in lead.notice and lead.shown[lead.page.lead.labels] == ""
+    assert "No sure verdict yet" in str(lead.shown[lead.page.lead.report]) or "Dr A" not in lead.told()
+    actor.open(number).save("disagree", None)
+    actor.take(actor.page.lead.csv(actor.request))
+    assert actor.shown[actor.page.lead.labels] != "", "both have read it"
+
+
 def test_no_verdicts_no_labels(detector: Detector, tmp_path: Path) -> None:
     actor = Actor(detector, ReviewStore(tmp_path / "r.db"), "Dr L")
     actor.take(actor.page.agreement(actor.request)).take(actor.page.lead.csv(actor.request))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import medtl
@@ -217,6 +218,22 @@ def test_examples_that_cannot_be_used(
     with pytest.raises(MedtlError) as problem:
         from_scans([(same, label) for label in labels], finding, read_bundle(bundle)[0].spec)
     assert said in str(problem.value)
+
+
+def test_scans_that_only_heads_have_seen_are_no_scans_of_the_encoder(
+    bundle: Path, tmp_path: Path, dataset: Dataset
+) -> None:
+    """A second finding, taught from the same new scans as a first one."""
+    paths = []
+    for number in range(10):
+        paths.append((tmp_path / f"{number}.png", number % 2))
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40)).astype(np.uint8)
+        Image.fromarray(pixels).save(paths[-1][0])
+    first = medtl.teach(bundle, paths, finding="noise", out=tmp_path / "first")
+    second = medtl.teach(first, paths, finding="hiss", out=tmp_path / "second")
+    assert len(read_reference(second).scan_ids) == len(read_reference(bundle).scan_ids) + 10
+    for finding in ("noise", "hiss"):
+        assert not any("the encoder was trained on" in said for said in read_bundle(second)[0].caveats[finding])
 
 
 def test_examples_and_a_labels_file_are_one_too_many(bundle: Path, scans: Path, tmp_path: Path) -> None:
