@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.scan import Scan
-from medtl.inference.runtime import Detector, Prediction
+from medtl.inference.prediction import Prediction
+from medtl.inference.runtime import Detector
 from medtl.review.records import NewCase, Score
 
 Heat = npt.NDArray[np.float32]
