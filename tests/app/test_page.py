@@ -140,6 +140,31 @@ def test_from_login_to_export(blank: Page, url: str, folder: Path, numbers: list
     assert text.startswith("scan_id,pneumonia,large_nodule\n") and ",1,\n" in text
 
 
+def test_a_finding_is_marked_by_keys(blank: Page, url: str, folder: Path, numbers: list[int]) -> None:
+    page = blank
+    log_in(page, url, reviews=folder / "r.db", name="Dr L")
+    page.goto(url)
+    page.get_by_role("button", name=f"Case {numbers[0]}", exact=True).click()
+    is_open(page, numbers[0])
+    page.get_by_label("To teach").fill("Old  Device")
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    expect(page.get_by_label("Present")).to_be_checked()
+    page.keyboard.press("f")
+    expect(page.get_by_label("Absent")).to_be_checked()
+    inside(page, "#to-teach", "#marked", "#save", width=1366)
+    page.keyboard.press("n")
+    is_open(page, numbers[1])
+    expect(page.get_by_label("Absent")).not_to_be_checked()
+    expect(page.get_by_label("To teach")).to_have_value("Old  Device")
+    row = stored(folder)[-1]
+    assert (row["finding"], row["relabel"], row["bundle_id"]) == ("old_device", 0, "")
+    page.locator("#to-agreement").click()
+    expect(page.locator("#candidates")).to_contain_text("Old device")
+    expect(page.locator("#candidates .needed").last).to_have_text("4 present and 3 absent more needed")
+    expect(page.locator("#teach")).to_be_disabled()
+
+
 def test_each_key(page: Page, folder: Path, numbers: list[int]) -> None:
     expect(page.locator("#next-case")).to_be_enabled()
     page.keyboard.press("n")
