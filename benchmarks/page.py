@@ -181,7 +181,7 @@ def in_chromium(served: Served) -> None:
 def _next(served: Served, page: Page) -> list[float]:
     """Save the case on the page as a reader does, and see the next one."""
     page.wait_for_timeout(1000 * LOOKED_AT_S)
-    page.locator(".one .choice input").first.check()
+    page.locator(".one .choice label").first.click()
     where = worklist.Filter(status="open")
     following = worklist.page(served.store, by=reader_of(0), where=where, limit=1).cases[0].id
     seconds: list[float] = page.evaluate(DRAWN, [following, served.scans[following], "save"])
