@@ -179,10 +179,11 @@ class Flow:
         except ReviewError as problem:
             return {self.step: "", self.frame.notice: panels.banner(f"Not saved: {problem}")}
         saved = Saved(case_id=reading.stored.id, token=token, ids=tuple(ids), choices=choices)
+        earlier = [each for each in history if each.case_id != saved.case_id]  # superseded, nothing to take back
         numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
         return {
             self.step: "answer" if reading.blind else "next",
-            self.history: [*history, saved][-UNDONE_AT_MOST:],
+            self.history: [*earlier, saved][-UNDONE_AT_MOST:],
             self.view.verdict.undo: gr.update(interactive=True),
             self.view.verdict.saved: panels.saved(f"Saved case {reading.stored.id} ({numbers})"),
             self.frame.notice: "",
@@ -216,12 +217,17 @@ class Flow:
             yield self._nothing()
             return
         by, last = user_of(request), history[-1]
-        verdicts.undo(self.store, last.ids, by=by, token=f"undo-{last.token}")
-        rest = {
-            self.history: history[:-1],
-            self.view.verdict.undo: gr.update(interactive=len(history) > 1),
-            self.view.verdict.saved: panels.saved(f"Taken back: case {last.case_id}"),
-        }
+        rest = {self.history: history[:-1], self.view.verdict.undo: gr.update(interactive=len(history) > 1)}
+        try:
+            verdicts.undo(self.store, last.ids, by=by, token=f"undo-{last.token}")
+        except ReviewError as problem:
+            rows = verdicts.of_case(self.store, last.case_id, by=by)
+            if set(last.ids) <= {row.id for row in verdicts.unsuperseded(rows)}:
+                raise
+            # Corrected from elsewhere meanwhile: it never can be taken back, and must not bar what was saved before.
+            yield rest | {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
+            return
+        rest[self.view.verdict.saved] = panels.saved(f"Taken back: case {last.case_id}")
         yield rest
         stored = cases.claim(self.store, last.case_id, by=by)
         self._let_go(reading, by, but=stored.id)

@@ -178,6 +178,44 @@ def test_undo_brings_the_case_back_with_its_choices(reader: Actor, reviews: Revi
     assert verify_reviews(str(reviews.path)).count == 4 + 4 + 1
 
 
+def test_undo_after_a_correction_goes_on_to_the_case_before(
+    detector: Detector, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    reader.save("absent", "absent").go().save("absent", "absent").go()
+    reader.save("absent", "absent").go().save("present", "absent").go()
+    reader.undo()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[1] and not reader.notice
+    reader.undo()
+    assert reader.reading.stored.id == numbers[0] and not reader.notice and standing(reviews) == []
+    assert reader.shown[reader.page.flow.history] == []
+
+
+def test_undo_of_what_was_corrected_in_another_window(reader: Actor, reviews: ReviewStore, numbers: list[int]) -> None:
+    reader.next().save("agree", None).go().save("agree", None).go()
+    history = reader.shown[reader.page.flow.history]
+    reader.be("Dr A").open(numbers[1]).save("disagree", None).go()
+    reader.shown[reader.page.flow.history] = history
+    before = reader.reading
+    reader.undo()
+    assert "Verdicts 2: cannot be taken back; expected verdicts of Dr A" in reader.notice
+    assert reader.reading is before and reader.shown[reader.page.case.verdict.undo]["interactive"] is True
+    reader.undo()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[0] and not reader.notice
+    assert standing(reviews) == [(2, "pneumonia", "disagree", "Dr A")]
+
+
+def test_undo_while_the_store_is_gone_can_be_tried_again(reader: Actor, reviews: ReviewStore) -> None:
+    reader.next().save("agree", None).go()
+    assert reviews.path is not None
+    reviews.path.rename(reviews.path.with_name("elsewhere.db"))
+    reader.undo()
+    assert "was deleted, moved or replaced" in reader.notice and kept(reader)
+    reviews.path.with_name("elsewhere.db").rename(reviews.path)
+    reader.undo()
+    assert standing(reviews) == [] and "Taken back: case 1" in reader.shown[reader.page.case.verdict.saved]
+
+
 def test_skip_keeps_the_case_for_later(reader: Actor, reviews: ReviewStore, numbers: list[int]) -> None:
     reader.next().skip()
     assert reader.reading is not None and reader.reading.stored.id == numbers[1]
