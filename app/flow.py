@@ -174,7 +174,7 @@ class Flow:
                 reading.stored, blind=reading.blind, decides=reading.decides, seconds=time.monotonic() - reading.began
             )
             if reading.shown_after and reading.repeats(said):
-                return {self.step: "next", self.view.verdict.saved: "", self.frame.notice: ""}
+                return {self.step: f"next {token}", self.view.verdict.saved: "", self.frame.notice: ""}
             ids = verdicts.save(self.store, said, by=by, token=token)
         except ReviewError as problem:
             return {self.step: "", self.frame.notice: panels.banner(f"Not saved: {problem}")}
@@ -182,7 +182,7 @@ class Flow:
         earlier = [each for each in history if each.case_id != saved.case_id]  # superseded, nothing to take back
         numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
         return {
-            self.step: "answer" if reading.blind else "next",
+            self.step: f"answer {token}" if reading.blind else f"next {token}",
             self.history: [*earlier, saved][-UNDONE_AT_MOST:],
             self.view.verdict.undo: gr.update(interactive=True),
             self.view.verdict.saved: panels.saved(f"Saved case {reading.stored.id} ({numbers})"),
@@ -193,12 +193,17 @@ class Flow:
     def go(
         self, request: gr.Request, step: str, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
-        """After a save: the detector's answer, or the next case."""
-        if not step or reading is None:
+        """After a save: the detector's answer, or the next case; nothing where another case was opened meanwhile.
+
+        Args:
+            step: "answer" or "next", and the token of what was saved.
+        """
+        what, _, token = step.partition(" ")
+        if not what or reading is None or reading.token != token:
             yield self._nothing()
             return
         by = user_of(request)
-        if step == "next":
+        if what == "next":
             self._let_go(reading, by)
             yield from self._next(where, by, settings, status=_kind(reading))
             return

@@ -95,7 +95,7 @@ def test_a_double_click_saves_once_and_opens_one_case(reader: Actor, reviews: Re
     reader.save("agree", None)
     reader.save("agree", None, token=token)
     assert reader.shown[reader.page.flow.step] == "", "the second click does not go on a second time"
-    reader.shown[reader.page.flow.step] = "next"
+    reader.shown[reader.page.flow.step] = f"next {token}"
     reader.go().save("disagree", None, token=token)
     assert len(standing(reviews)) == 1
     assert reader.reading is not None and reader.reading.stored.id == numbers[1]
@@ -176,6 +176,18 @@ def test_undo_brings_the_case_back_with_its_choices(reader: Actor, reviews: Revi
     reader.save("disagree", None)
     assert standing(reviews) == [(1, "pneumonia", "disagree", "Dr A")]
     assert verify_reviews(str(reviews.path)).count == 4 + 4 + 1
+
+
+def test_a_case_opened_while_another_was_saved_stays_open(
+    reader: Actor, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader.next().save("agree", None)
+    step = reader.shown[reader.page.flow.step]
+    reader.open(numbers[3])
+    reader.shown[reader.page.flow.step] = step  # the answer to the save came last
+    reader.go()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[3]
+    assert cases.get(reviews, numbers[3], by=LEAD).claimed_by == "Dr A"
 
 
 def test_undo_after_a_correction_goes_on_to_the_case_before(
