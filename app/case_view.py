@@ -6,13 +6,13 @@ from typing import Any
 import gradio as gr
 
 from app import panels, reasons, tables
-from app.choices import Choices
+from app.choices import Choices, text_of
 from app.desk import Desk
 from app.events import DRAWS
 from app.reading import Reading
 from app.verdict_view import VerdictView
 from app.viewer import NO_HEAT, Viewer
-from medtl.errors import ScanError
+from medtl.errors import ReviewError, ScanError
 from medtl.review.records import Case
 
 HOURS_8 = 8 * 3600
@@ -75,9 +75,15 @@ class CaseView:
         """The finding whose heatmap was chosen is the one that the keys speak about."""
         return gr.skip() if finding == NO_HEAT else str(self.bundle.findings.index(finding))
 
-    def finding_at(self, place: str) -> str:
-        """The finding that the keys and a marked region speak about."""
-        return self.bundle.findings[int(place or 0)]
+    def finding_at(self, place: int) -> str:
+        """The finding that a region was marked for.
+
+        Raises:
+            ReviewError: there are fewer findings.
+        """
+        if place >= len(self.bundle.findings):
+            raise ReviewError(f"a region is marked for finding {place + 1}, and there is none; mark it again")
+        return self.bundle.findings[place]
 
     def empty(self, picture: str = "") -> Changes:
         """No case; in the scan's place a fragment such as a refusal."""
@@ -102,7 +108,8 @@ class CaseView:
             priors: other cases of the same patient.
             kept: choices that he took back.
         """
-        name, findings = reading.looked_at(), list(self.bundle.findings)
+        findings, marked = list(self.bundle.findings), reading.marked(kept)
+        name, region = (reading.looked_at(), None) if marked is None or marked[0] not in findings else marked
         changes = {
             self.reading: reading,
             self.scan: reading.scan,
@@ -123,6 +130,8 @@ class CaseView:
                 self.viewer.finding: gr.update(value=NO_HEAT, interactive=False),
             }
         changes |= self.viewer.show(reading.scan, *settings, finding=name)
+        if region is not None:
+            changes[self.viewer.region] = text_of(region, findings.index(name))
         return changes | {self.viewer.finding: gr.update(value=name, interactive=True)}
 
     def _reasons(self, reading: Reading, finding: str) -> str:

@@ -14,7 +14,7 @@ from app import panels
 from app.auth import user_of
 from app.case import take
 from app.case_view import CaseView, Changes
-from app.choices import Choices, region_of
+from app.choices import Choices, place_of, region_of
 from app.desk import Desk
 from app.events import ONE_AT_A_TIME, SAVES
 from app.frame import Frame
@@ -81,7 +81,7 @@ class Flow:
         self.frame.upload.upload(self.take_in, [self.frame.upload, *given], self.outputs, **ONE_AT_A_TIME)
         kept = sign.save.click(
             self.keep,
-            [view.reading, self.history, view.token, view.current, view.viewer.region, *sign.choices],
+            [view.reading, self.history, view.token, view.viewer.region, *sign.choices],
             [self.step, self.history, view.reading, sign.undo, sign.saved, self.frame.notice],
             **SAVES,
         )  # fmt: skip
@@ -155,7 +155,7 @@ class Flow:
         yield from self._show(stored, by, settings)
 
     def keep(
-        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, place: str, region: str,
+        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, region: str,
         *chosen: Any,
     ) -> Changes:  # fmt: skip
         """Store the verdicts; says "saved" only of what is on disk. What comes next is for `go`."""
@@ -167,9 +167,9 @@ class Flow:
                 raise ReviewError("another case was opened meanwhile. Look again and choose")
             if reading.scan is None:
                 raise ReviewError("the scan cannot be shown, and a verdict needs it; skip this case")
-            choices = self.view.verdict.chosen(
-                *chosen, region=region_of(region or ""), looked_at=self.view.finding_at(place)
-            )
+            box = region_of(region or "")
+            looked_at = "" if box is None else self.view.finding_at(place_of(region))
+            choices = self.view.verdict.chosen(*chosen, region=box, looked_at=looked_at)
             said = choices.verdicts(
                 reading.stored, blind=reading.blind, decides=reading.decides, seconds=time.monotonic() - reading.began
             )

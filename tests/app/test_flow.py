@@ -256,9 +256,31 @@ def test_corrections_of_a_case_that_was_read(reader: Actor, reviews: ReviewStore
 
 def test_the_region_is_stored_with_the_finding(reader: Actor, reviews: ReviewStore) -> None:
     reader.next().save("agree", "agree", region="1,2,10,20", place="1")
+    assert "a region is marked for large nodule, which you say is absent; clear the region" in reader.notice
+    assert standing(reviews) == []
+    reader.save("agree", "disagree", region="1,2,10,20", place="7")
+    assert "a region is marked for finding 8, and there is none; mark it again" in reader.notice
+    reader.save("agree", "disagree", region="1,2,10,20", place="1")
     found = {row.finding: row.region for row in verdicts.standing(reviews)}
     assert found["pneumonia"] is None and found["large_nodule"] is not None
     assert found["large_nodule"].points == ((1.0, 2.0), (10.0, 20.0))
+
+
+def test_a_region_is_there_still_when_the_case_comes_back(
+    detector: Detector, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    field, current = reader.page.case.viewer.region, reader.page.case.current
+    reader.save("absent", "present", region="1,2,10,20", place="1").go()
+    assert (reader.shown[field], reader.shown[current]) == ("1.0,2.0,10.0,20.0@1", "1")
+    assert reader.shown[reader.page.case.viewer.finding]["value"] == "large_nodule", "and its heatmap"
+    reader.save(*reader.choices(), region=reader.shown[field]).go()
+    assert len(all_rows(reviews, numbers[0])) == 2 and verdicts.standing(reviews)[1].region is not None
+    assert reader.reading is not None and reader.reading.stored.id == numbers[1] and reader.shown[field] == ""
+    reader.open(numbers[0])
+    assert reader.shown[field] == "1.0,2.0,10.0,20.0@1"
+    reader.undo()
+    assert reader.shown[field] == "1.0,2.0,10.0,20.0@1" and standing(reviews) == []
 
 
 def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
