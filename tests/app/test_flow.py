@@ -283,6 +283,20 @@ def test_a_region_is_there_still_when_the_case_comes_back(
     assert reader.shown[field] == "1.0,2.0,10.0,20.0@1" and standing(reviews) == []
 
 
+def test_reasons_are_those_of_the_finding_that_is_looked_at(
+    detector: Detector, reviews: ReviewStore, tmp_path: Path
+) -> None:
+    add_cases(reviews, tmp_path, detector.bundle.bundle_id, patient_id="p1")
+    reader = Actor(detector, reviews).next()
+    view = reader.page.case
+    assert "<b>Pneumonia.</b>" in reader.shown[view.reasons] and "Same patient" in reader.shown[view.priors]
+    reader.take(view.follow(reader.reading, "large_nodule"))
+    assert "<b>Large nodule.</b>" in reader.shown[view.reasons] and reader.shown[view.current] == "1"
+    reader.take(view.look_at(reader.reading, *reader.settings, "0"))
+    assert "<b>Pneumonia.</b>" in reader.shown[view.reasons] and "Same patient" in reader.shown[view.priors]
+    assert view.priors in view.outputs and reader.take(view.empty()).shown[view.priors] == ""
+
+
 def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
     reader.next()
     until = time.monotonic() + 60
