@@ -17,9 +17,14 @@ from medtl.inference.trust import Doubt
 LABELS = {1: ("with", "has it"), 0: ("without", "free of it"), None: ("unknown", "no label")}
 
 
-def wording(score: FindingScore) -> str:
-    """What the probability means, as far as scans with known labels say, and which answers stay open."""
-    return f'<div class="wording"><p>{escape(meaning(score))}</p><p>{escape(answer(score))}</p></div>'
+def wording(score: FindingScore, *, named: bool = False) -> str:
+    """What the probability means, as far as scans with known labels say, and which answers stay open.
+
+    Args:
+        named: begin with the finding's name, where there are several.
+    """
+    name = f"<b>{escape(words(score.finding))}.</b> " if named else ""
+    return f'<div class="wording"><p>{name}{escape(meaning(score))}</p><p>{escape(answer(score))}</p></div>'
 
 
 def meaning(score: FindingScore) -> str:

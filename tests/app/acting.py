@@ -106,12 +106,11 @@ class Actor:
     ) -> "Actor":  # fmt: skip
         token = self.shown.get(self.page.case.token, "") if token is None else token
         place = self.shown.get(self.page.case.current, "0") if place is None else place
+        region = f"{region}@{place}" if region and "@" not in region else region
         flow = self.page.flow
         history = self.shown[flow.history]
         return self.take(
-            flow.keep(
-                self.request, self.reading, history, token, place, region, note, instead, bad, to_teach, marked, *said
-            )
+            flow.keep(self.request, self.reading, history, token, region, note, instead, bad, to_teach, marked, *said)
         )
 
     def go(self) -> "Actor":

@@ -69,6 +69,12 @@ def test_a_calibrated_probability_is_told_in_scans() -> None:
     )
 
 
+def test_of_several_findings_the_wording_says_which() -> None:
+    named = reasons.wording(score(0.12, finding="large_nodule"), named=True)
+    assert Reader(named).text.startswith("Large nodule. 12.0 % ranks this scan")
+    assert HOSTILE[:8] not in reasons.wording(score(0.12, finding=HOSTILE), named=True)
+
+
 def test_a_probability_that_is_off_is_not_confirmed() -> None:
     high = Observed(lowest=0.08, highest=0.19, positives=40, count=100)
     assert "in fact 40 had it in validation" in reasons.meaning(score(0.12, observed=high))
