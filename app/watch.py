@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from app.case import NETWORK, new_case
-from medtl.data.pseudonyms import pseudonym, salt
 from medtl.data.scan import Scan
 from medtl.data.sources import FoundFile, find_files
 from medtl.data.units import Unit, image_units, scans_in, volume_units
@@ -138,8 +137,6 @@ class Watch:
             return False
         with NETWORK:
             prediction = self.detector.predict(scan)
-        named = scan.header.patient_id
-        patient = pseudonym("patient", named, key=salt()) if named else ""
-        new = new_case(prediction, path=str(Path(scan.source).absolute()), patient_id=patient, readings=self.readings)
+        new = new_case(prediction, path=str(Path(scan.source).absolute()), readings=self.readings)
         cases.add(self.store, [new])
         return known is None
