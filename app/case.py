@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.nameless import nameless
 from medtl.data.scan import Scan
 from medtl.errors import ReviewError
 from medtl.inference.prediction import Prediction
@@ -56,22 +57,19 @@ class Case:
         return max(self.prediction.scores, key=lambda score: (score.flagged, score.probability)).finding
 
 
-def new_case(prediction: Prediction, *, path: str, patient_id: str = "", readings: int = 1) -> NewCase:
+def new_case(prediction: Prediction, *, path: str, readings: int = 1) -> NewCase:
     """A scored scan as the store takes it up.
 
     Args:
         path: where its file lies; of an upload the name.
-        patient_id: a pseudonym.
         readings: how many readers have to read it.
+
+    Raises:
+        ConfigError: its patient needs a pseudonym, and there is no salt.
     """
     scan = prediction.scan
-    known = {
-        "age_years": scan.header.age_years,
-        "sex": scan.header.sex,
-        "modality": scan.header.modality,
-        "view": scan.header.view,
-        "body_part": scan.header.body_part,
-    }
+    facts = {name: value for name, value in nameless(scan.header).items() if value is not None}
+    patient = str(facts.pop("patient_id", ""))
     return NewCase(
         scan_id=scan.scan_id,
         sha256=scan.sha256,
@@ -81,8 +79,8 @@ def new_case(prediction: Prediction, *, path: str, patient_id: str = "", reading
             Score(finding=s.finding, probability=s.probability, threshold=s.threshold, decision=s.decision)
             for s in prediction.scores
         ),
-        patient_id=patient_id,
-        facts={name: value for name, value in known.items() if value is not None},
+        patient_id=patient,
+        facts=facts,
         readings_wanted=readings,
     )
 

@@ -15,7 +15,7 @@ from app.case import NETWORK, Case, new_case
 from app.files import read_recorded
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
-from medtl.errors import ReviewError, ScanError
+from medtl.errors import ConfigError, ReviewError, ScanError
 from medtl.inference.prediction import FindingScore, Prediction
 from medtl.inference.runtime import Detector
 from medtl.review import cases, records, verdicts
@@ -142,7 +142,7 @@ class Desk:
     def _prior(self, stored: records.Case, by: User) -> Scan | None:
         """The last scan of the patient before this one, if its file can still be read."""
         for other in cases.priors(self.store, stored.id, by=by):
-            if other.received_at < stored.received_at:
+            if (other.received_at, other.id) < (stored.received_at, stored.id):
                 with contextlib.suppress(ScanError):
                     return read_recorded(other, dims=self.detector.bundle.spec.dims)
         return None
@@ -153,7 +153,10 @@ class Desk:
 
     def _take_up(self, prediction: Prediction, *, path: str) -> tuple[int, records.NewCase]:
         """Put what the network says into the store."""
-        scored = new_case(prediction, path=path, readings=self.readings)
+        try:
+            scored = new_case(prediction, path=path, readings=self.readings)
+        except ConfigError as problem:
+            raise ReviewError(str(problem)) from None
         return cases.add(self.store, [scored])[0], scored
 
     def _as_stored(self, stored: records.Case) -> tuple[FindingScore, ...]:

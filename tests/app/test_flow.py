@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
+import medtl
 from medtl.data.preprocess import PreprocessSpec
+from medtl.data.pseudonyms import is_pseudonym
 from medtl.inference.reference import reference_of, write_reference
 from medtl.inference.runtime import Detector, load
-from medtl.review import cases, store, verdicts
+from medtl.review import cases, store, verdicts, worklist
 from medtl.review.records import StoredVerdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
@@ -343,6 +346,36 @@ def test_an_upload_stays_in_memory_only(
     later = Actor(detector, reviews).open(number)
     assert "was uploaded and is no longer in memory" in str(later.shown[later.page.case.viewer.scan])
     assert later.shown[later.page.case.verdict.save]["interactive"] is False
+
+
+def test_scans_of_a_patient_that_came_on_two_ways_are_each_others_priors(
+    reader: Actor, reviews: ReviewStore, dicom_file: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for number in (1, 2, 3):
+        scan = pydicom.dcmread(dicom_file)
+        scan.PixelData = np.roll(scan.pixel_array, number, axis=1).tobytes()
+        scan.PatientAge = "097Y"
+        scan.save_as(archive / f"{number}.dcm")
+    (tmp_path / "gradio").mkdir(exist_ok=True)
+    upload = (archive / "3.dcm").rename(tmp_path / "gradio" / "3.dcm")
+    file = medtl.score(bundle_folder, archive, out=tmp_path / "scores.csv")
+    assert "HIDDEN" not in file.read_text() and "SECRET" not in file.read_text()
+    assert medtl.import_scores(file, reviews=tmp_path / "r.db") == 2
+    reader.upload(upload)
+    imported = [case for case in worklist.page(reviews, by=LEAD).cases if case.path.startswith(str(archive))]
+    first, second = sorted(imported, key=lambda case: case.id)
+    assert is_pseudonym(first.patient_id)
+    known = {"age_years": 90.0, "sex": "F", "modality": "DX", "view": "PA", "body_part": "CHEST"}
+    assert first.facts == second.facts == known
+    assert first.id in {case.id for case in cases.priors(reviews, second.id, by=LEAD)}
+    assert second.id in {case.id for case in cases.priors(reviews, first.id, by=LEAD)}
+    shown = reader.reading
+    assert shown is not None and shown.stored.facts == known
+    assert {case.id for case in cases.priors(reviews, shown.stored.id, by=LEAD)} == {first.id, second.id}
+    assert shown.scan is not None and shown.scan.prior is not None
+    assert shown.scan.prior.source == second.path, "the last one before it"
 
 
 def test_an_upload_of_a_known_scan_opens_its_case(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
