@@ -148,8 +148,9 @@ class CaseView:
         alike = detector.similar(prediction)
         said = self._desk.settled([each.scan_id for each in alike])
         readers = {scan_id: READERS[label] for (scan_id, name), label in said.items() if name == finding}
+        found = detector.doubts(prediction)
         return (
-            reasons.wording(prediction[finding], named=len(self.bundle.findings) > 1)
-            + reasons.doubts(detector.doubts(prediction))
+            reasons.wording(prediction[finding], found, named=len(self.bundle.findings) > 1)
+            + reasons.doubts(found)
             + reasons.similar_cases(alike, finding, said=readers)
         )

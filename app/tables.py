@@ -38,7 +38,7 @@ def _case_row(case: Case, *, by: User, told: bool) -> str:
     cells.append(escape(", ".join(str(each) for each in known if each)) or '<span class="quiet">not stated</span>')
     cells += [_received(case.received_at), _status(case, by=by)]
     if by.leads:
-        cells.append(f'<span class="path" title="{escape(case.path)}">{escape(case.path)}</span>')
+        cells.append(f'<span class="path" title="{escape(case.path)}"><bdi>{escape(case.path)}</bdi></span>')
     inner = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr class="{"held" if held else ""}" data-row="{case.id}">{inner}</tr>'
 

@@ -75,6 +75,13 @@ def test_of_several_findings_the_wording_says_which() -> None:
     assert HOSTILE[:8] not in reasons.wording(score(0.12, finding=HOSTILE), named=True)
 
 
+@pytest.mark.parametrize("code", ["seen", "unlike"])
+def test_rates_of_validation_are_not_told_of_a_scan_that_is_unlike(code: str) -> None:
+    found = [Doubt(code=code, sentence="it is odd")]
+    said = Reader(reasons.wording(score(0.12, band=BAND, observed=ALIKE), found)).text
+    assert "validation had no scan like this one" in said and "of 100" not in said
+
+
 def test_a_probability_that_is_off_is_not_confirmed() -> None:
     high = Observed(lowest=0.08, highest=0.19, positives=40, count=100)
     assert "in fact 40 had it in validation" in reasons.meaning(score(0.12, observed=high))
