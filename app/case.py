@@ -1,6 +1,7 @@
-"""The case on the screen: one scan, what the detector says about it, and its heatmaps. Lives in memory only."""
+"""The scan of a case on the screen: its pixels, what the detector says about it, and its heatmaps. In memory only."""
 
 import contextlib
+import threading
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from medtl.inference.runtime import Detector, Prediction
-from medtl.review.records import NewCase, Score, Verdict
+from medtl.data.nameless import nameless
+from medtl.data.scan import Scan
+from medtl.errors import ReviewError
+from medtl.inference.prediction import Prediction
+from medtl.inference.runtime import Detector
+from medtl.review.records import NewCase, Score
 
 Heat = npt.NDArray[np.float32]
+NETWORK = threading.RLock()
+"""Held by whoever lets the network compute: scans are also read ahead and watched for, and Grad-CAM hooks into it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +26,13 @@ class Case:
     """A scored scan in one browser session.
 
     Args:
-        name: the file's name as it was uploaded.
+        name: how the page calls it.
         prediction: the scan and its scores.
         token: tells this showing from every other one, also of the same file.
         heats: heatmaps that were already made, by finding.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
+        prior: another scan of the same patient, to be seen beside this one.
+        hidden: the reader may not see the detector's answer yet; heatmaps are empty.
     """
 
     name: str
@@ -31,44 +40,49 @@ class Case:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     heats: dict[str, Heat] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
+    prior: Scan | None = None
+    hidden: bool = False
 
     def heat(self, detector: Detector, finding: str) -> Heat:
         """The heatmap of a finding, (H, W) or (D, H, W); made once."""
+        if self.hidden:
+            return np.zeros(self.prediction.scan.pixels.shape, np.float32)
         if finding not in self.heats:
-            self.heats[finding] = detector.explain(self.prediction.scan, finding)
+            with NETWORK:
+                self.heats[finding] = detector.explain(self.prediction.scan, finding)
         return self.heats[finding]
 
     def leading(self) -> str:
         """The finding to look at first: the most probable, those above their operating point before the others."""
-        return max(self.prediction.scores, key=lambda score: (score.decision == "positive", score.probability)).finding
+        return max(self.prediction.scores, key=lambda score: (score.flagged, score.probability)).finding
 
-    def record(self) -> NewCase:
-        """The case as the store takes it up."""
-        scan = self.prediction.scan
-        return NewCase(
-            scan_id=scan.scan_id,
-            sha256=scan.sha256,
-            path=self.name,
-            bundle_id=self.prediction.bundle_id,
-            scores=tuple(
-                Score(finding=s.finding, probability=s.probability, threshold=s.threshold, decision=s.decision)
-                for s in self.prediction.scores
-            ),
-        )
 
-    def verdicts(self, case_id: int, said: dict[str, str | None], *, note: str) -> list[Verdict]:
-        """What the reader chose, ready for the store.
+def new_case(prediction: Prediction, *, path: str, readings: int = 1) -> NewCase:
+    """A scored scan as the store takes it up.
 
-        Args:
-            case_id: the number that the store gave to `record`.
-            said: by finding, "agree", "disagree", "unsure" or None.
-        """
-        bundle_id = self.prediction.bundle_id
-        return [
-            Verdict(case_id=case_id, bundle_id=bundle_id, finding=finding, verdict=choice, note=note.strip())
-            for finding, choice in said.items()
-            if choice
-        ]
+    Args:
+        path: where its file lies; of an upload the name.
+        readings: how many readers have to read it.
+
+    Raises:
+        ConfigError: its patient needs a pseudonym, and there is no salt.
+    """
+    scan = prediction.scan
+    facts = {name: value for name, value in nameless(scan.header).items() if value is not None}
+    patient = str(facts.pop("patient_id", ""))
+    return NewCase(
+        scan_id=scan.scan_id,
+        sha256=scan.sha256,
+        path=path,
+        bundle_id=prediction.bundle_id,
+        scores=tuple(
+            Score(finding=s.finding, probability=s.probability, threshold=s.threshold, decision=s.decision)
+            for s in prediction.scores
+        ),
+        patient_id=patient,
+        facts=facts,
+        readings_wanted=readings,
+    )
 
 
 def take(uploads: list[str]) -> list[tuple[str, bytes]]:
@@ -76,6 +90,8 @@ def take(uploads: list[str]) -> list[tuple[str, bytes]]:
     paths = [Path(upload) for upload in uploads]
     try:
         return [(path.name, path.read_bytes()) for path in paths]
+    except FileNotFoundError:  # somebody sent the same bytes, which lie in one file, and was faster
+        raise ReviewError(f"{paths[0].name}: is gone from the server; open the file again") from None
     finally:
         for path in paths:
             path.unlink(missing_ok=True)

@@ -1,12 +1,15 @@
 """The page's fragments of HTML. Every word that comes from a file, a bundle or a reader is escaped here."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
 
 from medtl.data.scan import Scan
 from medtl.errors import ScanError
 from medtl.inference.bundle import Bundle
-from medtl.inference.runtime import FindingScore
+from medtl.inference.prediction import FindingScore
+from medtl.review.records import Score, StoredVerdict
+from medtl.review.users import User
 
 
 def empty(dims: int) -> str:
@@ -20,9 +23,32 @@ def empty(dims: int) -> str:
 
 
 SLIDER = (
-    '<label class="slider" for="opacity">Heatmap opacity'
+    '<label class="slider" for="opacity">Opacity'
     '<input type="range" id="opacity" min="0" max="100" value="40" aria-label="Heatmap opacity in percent">'
     '<output id="opacity-shown">40 %</output></label>'
+)
+_KEYS = {
+    "1 … 9": "choose a finding",
+    "A D U": "agree, disagree, unsure",
+    "P X U": "present, absent, unsure, where there is no answer to agree with",
+    "B": "bad image",
+    "R": "what it is instead",
+    "T": "write a note; Esc leaves it",
+    "F": "mark the finding to be taught: present, absent, unsure",
+    "N": "save and go to the next case",
+    "S": "skip this case",
+    "Z": "take the last verdict back",
+    "H": "heatmap on and off",
+    "I": "invert",
+    "+ − 0": "zoom in, zoom out, fit",
+    "M": "mark a region: drag, or arrow keys and Shift; Enter keeps it, Esc drops it",
+    "W": "to the worklist; there ↑ ↓ and Enter open a case",
+    "?": "these keys",
+}
+KEYS = (
+    '<dialog id="keys" aria-labelledby="keys-title"><h2 id="keys-title">Keys</h2><dl>'
+    + "".join(f"<dt>{keys}</dt><dd>{said}</dd>" for keys, said in _KEYS.items())
+    + '</dl><form method="dialog"><button>Close</button></form></dialog>'
 )
 WIDE = ' class="wide"'
 
@@ -46,22 +72,52 @@ def layer(png: bytes, *, kind: str, alt: str) -> str:
     return f'<img class="{escape(kind)}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
-def finding_row(finding: str, threshold: float, score: FindingScore | None) -> str:
+def finding_row(finding: str, threshold: float, score: FindingScore | Score) -> str:
     """One finding: probability as number and bar, operating point as a tick, and which side it lies on."""
     tick = f'<span class="tick" style="left:{100 * threshold:.1f}%"></span>'
-    if score is None:
-        side, number, fill, said = "none", "–", "", f"operating point {percent(threshold)}"
-    else:
-        side = score.decision
-        number = percent(score.probability)
-        fill = f'<span class="fill" style="width:{100 * score.probability:.1f}%"></span>'
-        said = f"{side}: {'above' if side == 'positive' else 'below'} the operating point ({percent(threshold)})"
+    side, number = score.decision, percent(score.probability)
+    fill = f'<span class="fill" style="width:{100 * score.probability:.1f}%"></span>'
+    where = "above" if score.probability >= threshold else "below"
+    said = f"{side}: {where} the operating point ({percent(threshold)})"
     return (
         f'<div class="finding {escape(side)}"><div class="line"><span class="name">{escape(words(finding))}</span>'
         f'<span class="number">{number}</span></div>'
         f'<div class="bar" role="img" aria-label="{escape(words(finding))}: {number}, {said}">{fill}{tick}</div>'
         f'<div class="said">{said}</div></div>'
     )
+
+
+def nothing_row(finding: str) -> str:
+    """A finding while no case is open."""
+    return _row_without(finding, "")
+
+
+def hidden_row(finding: str) -> str:
+    """A finding whose answer the reader may not see yet."""
+    return _row_without(finding, "hidden until you have spoken")
+
+
+def _row_without(finding: str, said: str) -> str:
+    return (
+        f'<div class="finding none"><div class="line"><span class="name">{escape(words(finding))}</span>'
+        f'<span class="number">–</span></div><div class="bar" aria-hidden="true"></div>'
+        f'<div class="said">{said}</div></div>'
+    )
+
+
+def readers_said(rows: Sequence[StoredVerdict]) -> str:
+    """What each reader said about a finding, side by side, for the lead who decides."""
+    cells = []
+    for row in rows:
+        label = "bad image" if row.bad_image else {1: "present", 0: "absent", None: "unsure"}[row.label]
+        first = ", before the answer was shown" if row.verdict_first else ""
+        note = f"<q>{escape(row.note)}</q>" if row.note else ""
+        side = label.replace(" ", "-")
+        cells.append(
+            f'<div class="reader"><b>{escape(row.reader)}</b> <span class="label {side}">{label}</span>'
+            f'<span class="quiet"> {escape(row.verdict)}{first}</span>{note}</div>'
+        )
+    return f'<div class="readers">{"".join(cells)}</div>'
 
 
 def percent(probability: float) -> str:
@@ -73,8 +129,12 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.1f} %"
 
 
-def header(scan: Scan | None) -> str:
-    """What was read from the file. The patient's name and ids are never rendered."""
+def header(scan: Scan | None, *, masked: bool = True) -> str:
+    """What was read from the file.
+
+    Args:
+        masked: the patient's name and id are not rendered.
+    """
     if scan is None:
         return '<div class="header quiet">What the file says about itself appears here.</div>'
     known = scan.header
@@ -84,7 +144,9 @@ def header(scan: Scan | None) -> str:
         each_mm = each_mm[:1]
     spacing = " × ".join(each_mm) + " mm" if each_mm else None
     rows = {
-        "Patient": "name and ids hidden",
+        "Patient": "name and ids hidden"
+        if masked
+        else ", ".join(part for part in (known.patient_name, known.patient_id) if part),
         "Age, sex": ", ".join(part for part in (age(known.age_years), known.sex) if part),
         "Body part": known.body_part,
         "Modality": known.modality,
@@ -110,11 +172,22 @@ def age(years: float | None) -> str | None:
 
 
 def refusal(problem: ScanError) -> str:
-    """Why a file was not shown."""
+    """Why an upload was not shown."""
+    return _box(
+        "This file was refused", problem.path, problem.message, f"Reason: {problem.code}. Nothing was scored or kept."
+    )
+
+
+def without_pixels(name: str, problem: ScanError) -> str:
+    """Why the scan of a case cannot be shown; the path, which may name the patient, is left to the lead's table."""
+    more = f"Reason: {problem.code}. The scores are those of the day it was scored; a verdict needs the scan. Skip it."
+    return _box("The scan cannot be shown", name, problem.message, more)
+
+
+def _box(title: str, name: str, message: str, more: str) -> str:
     return (
-        '<div class="refusal" role="alert"><h2>This file was refused</h2>'
-        f'<p class="file">{escape(problem.path)}</p><p>{escape(problem.message)}</p>'
-        f'<p class="quiet">Reason: {escape(problem.code)}. Nothing was scored and nothing was kept.</p></div>'
+        f'<div class="refusal" role="alert"><h2>{escape(title)}</h2><p class="file">{escape(name)}</p>'
+        f'<p>{escape(message)}</p><p class="quiet">{escape(more)}</p></div>'
     )
 
 
@@ -123,9 +196,20 @@ def status(text: str, *, busy: bool = False) -> str:
     return f'<div class="status{" busy" if busy else ""}" role="status">{escape(text)}</div>'
 
 
-def saved(text: str, *, good: bool) -> str:
-    """What became of the verdicts."""
-    return f'<div class="saved {"good" if good else "bad"}" role="status">{escape(text)}</div>'
+def saved(text: str) -> str:
+    """What is on disk."""
+    return f'<div class="saved" role="status">{escape(text)}</div>'
+
+
+def banner(text: str, *, good: bool = False) -> str:
+    """What went wrong, or is worth saying, over the page until the next thing is done."""
+    return f'<div class="banner{" good" if good else ""}" role="alert">{escape(text)}</div>'
+
+
+def who(user: User) -> str:
+    """Who is at the page, and the way out; the address is relative, so that a proxy's prefix stays."""
+    name = f'{escape(user.name)} <span class="quiet">{escape(user.role)}</span>'
+    return f'<div class="who">{name} <a href="logout">Log out</a></div>'
 
 
 def caption(text: str) -> str:

@@ -60,6 +60,11 @@ def seen_spacing(scan: Scan, plane: str) -> tuple[float, float] | None:
     return rows, columns
 
 
+def same_place(at: list[int], shape: tuple[int, ...], other: tuple[int, ...]) -> list[int]:
+    """The voxel of another volume at the same share of each side; the two are not registered."""
+    return [round(index * (its - 1) / (side - 1)) for index, side, its in zip(at, shape, other, strict=True)]
+
+
 def hottest(heat: Pixels) -> tuple[int, int, int]:
     """Where a heatmap (D, H, W) is hottest; the middle where all of it is cold."""
     if not heat.any():

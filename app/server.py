@@ -1,4 +1,4 @@
-"""`medtl.serve`: checks first, then the page, on this machine only unless told otherwise."""
+"""`medtl.serve`: checks first, then the page behind its login, on this machine only unless told otherwise."""
 
 import os
 import shutil
@@ -14,52 +14,85 @@ from typing import Any
 import numpy as np
 
 from medtl.data.scan import Scan
-from medtl.errors import MedtlError
-from medtl.progress import say
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LARGEST_UPLOAD = "512mb"
-SESSIONS = 50
-"""Readers whose open case is kept in memory; beyond it the one idle for longest loses its case."""
-# The page needs nothing from elsewhere, so the browser is told to fetch nothing from elsewhere.
-POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; frame-ancestors 'none'; form-action 'self'"
-)
+from medtl.errors import MedtlError, ReviewError
 
 
 def serve(
-    bundle: str | Path, *, reviews: str | Path = Path("review.db"), host: str = "127.0.0.1", port: int = 7860
+    bundle: str | Path,
+    *,
+    scores: str | Path | None = None,
+    watch: str | Path | None = None,
+    readings: int = 1,
+    verdict_first: bool = False,
+    reviews: str | Path = "review.db",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    root_path: str = "",
+    trusted_proxy: str = "",
 ) -> None:
     """Show the review page for a bundle until Ctrl-C.
 
+    Where no user exists yet, it prints a one-time link on which the first administrator is made.
+
     Args:
         bundle: the folder that `finetune` left.
-        reviews: the file that keeps the verdicts; made where missing.
-        host: the address to listen on. The page has no login: keep it on this machine.
+        scores: what `medtl score` wrote; its scans become cases of the worklist.
+        watch: a folder; scans that arrive in it are scored and become cases.
+        readings: how many readers have to read each case, of these and of uploads.
+        verdict_first: hide the detector's answer until the reader has spoken.
+        reviews: the file, or the PostgreSQL URL, that keeps users and verdicts; a file is made where missing.
+        host: the address to listen on. Passwords travel as they are: beyond this machine, put a proxy with https in
+            front (docs/guide/serve.md).
         port: the port to listen on.
+        root_path: the path under which a reverse proxy shows the page, such as "/medtl".
+        trusted_proxy: the address or network of the reverse proxy; X-Forwarded-* headers count from there only.
 
     Raises:
         BundleError: the bundle cannot be used.
-        ReviewError: the review store cannot be used.
-        MedtlError: the address is taken or not this machine's.
+        ReviewError: the review store cannot be used, or has no user though the page would be open to a network.
+        MedtlError: the address is taken or not this machine's, or an option cannot be understood.
     """
+    from app.proxy import LOOPBACK, network, prefix
+
+    root, trusted = prefix(root_path), network(trusted_proxy)
     check_address(host, port)
     with private_files():
+        from app.first_admin import FirstAdmin
+        from app.watch import Watch
+        from app.web import running
         from medtl.inference.runtime import load
+        from medtl.review.intake import import_scores
         from medtl.review.store import ReviewStore
+        from medtl.review.users import any_user
 
         detector, store = load(bundle), ReviewStore(reviews)
-        store.check_writable()
-        warm_up(detector)
-        page = launch(detector, store, host=host, port=port)
         try:
-            if host not in LOOPBACK:
-                say(f"warning: the page has no login; whoever reaches {host}:{port} can use it")
-            print(f"review page: http://{host}:{port}   verdicts: {reviews}   (Ctrl-C stops it)", flush=True)
-            wait_for_signal()
+            store.check_writable()
+            first_admin = None if any_user(store) else FirstAdmin(store)
+            if first_admin is not None and host not in LOOPBACK:
+                raise ReviewError(
+                    f"{store.name}: has no user yet, and {host} is open to a network; first make an administrator "
+                    "with: medtl users add NAME --role admin"
+                )
+            watcher = None if watch is None else Watch(Path(watch), detector, store, readings=readings)
+            if scores is not None:
+                import_scores(scores, reviews=reviews, readings=readings)
+            warm_up(detector)
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}{root}"
+            with running(
+                detector, store, folder=Path(bundle), host=host, port=port, root=root, trusted=trusted,
+                first_admin=first_admin, readings=readings, verdict_first=verdict_first,
+            ):  # fmt: skip
+                print(f"review page: {address}   verdicts: {store.name}   (Ctrl-C stops it)", flush=True)
+                if first_admin is not None:
+                    print("nobody can log in yet; make the first administrator, on this machine, within 30 minutes:")
+                    print(f"  {address}/setup?token={first_admin.token}", flush=True)
+                if watcher is not None:
+                    watcher.start()
+                wait_for_signal()
+                if watcher is not None:
+                    watcher.close()
         finally:
-            page.close(verbose=False)
             store.close()
 
 
@@ -70,65 +103,6 @@ def warm_up(detector: Any) -> None:
     blank = Scan(pixels=np.zeros(shape, np.float32), hu=hu, source="blank", sha256="")
     detector.predict(blank)
     detector.explain(blank, detector.bundle.findings[0])
-
-
-def launch(detector: Any, store: Any, *, host: str, port: int) -> Any:
-    """Start the page in the background, hardened, and return its Blocks."""
-    import gradio as gr
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-    from app.ui import HEAD, THEME_CSS, Page
-
-    # A foreign web page that points its own name at this address is turned away.
-    hosts = ["127.0.0.1", "localhost", "[::1]"] if host in LOOPBACK else ["*"]
-    page = Page(detector, store)
-    page.blocks.queue(max_size=50, api_open=False)
-    page.blocks.launch(
-        server_name=host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        show_error=False,
-        run_history=False,
-        allowed_paths=[],
-        max_file_size=LARGEST_UPLOAD,
-        ssr_mode=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        footer_links=[],
-        state_session_capacity=SESSIONS,
-        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=[THEME_CSS],
-        head=HEAD,
-        app_kwargs={
-            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(Headers)],
-            "docs_url": None,
-            "redoc_url": None,
-            "openapi_url": None,
-        },
-    )
-    return page.blocks
-
-
-class Headers:
-    """ASGI middleware: answers are not kept by the browser, and load nothing from elsewhere."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] += [
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"cache-control", b"no-store"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
-        await self.app(scope, receive, with_headers)
 
 
 def check_address(host: str, port: int) -> None:

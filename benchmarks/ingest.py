@@ -11,13 +11,13 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 from PIL import Image
+from radiographs import REAL, Picture, pictures, write_dicoms
 
 SIZE_PX = 256
 DICOMS, PNGS, SIDE = 500, 1000, 1024
@@ -25,14 +25,16 @@ DICOMS, PNGS, SIDE = 500, 1000, 1024
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, default=Path(__file__).parents[1] / "../shared/data/cxr_nih/images")
+    parser.add_argument("--real", type=Path, default=REAL)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     import joblib
 
     workers = joblib.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
-        dicoms, pngs = _dicoms(given.real, Path(folder) / "dicom"), _pngs(given.real, Path(folder) / "png")
+        shown = pictures(given.real, most=PNGS)
+        dicoms = write_dicoms(shown, Path(folder) / "dicom", count=DICOMS, side_px=SIDE)
+        pngs = _pngs(shown, Path(folder) / "png")
         _compare("500 DICOM", dicoms, given.rounds, workers)
         _compare("1,000 PNG", pngs, given.rounds, workers)
         for place, syntax in enumerate(("native", "JPEG-LS", "JPEG 2000")):
@@ -118,60 +120,12 @@ def _decoder_share(files: list[Path]) -> float:
         return inside[0] / (time.perf_counter() - began)
 
 
-def _pictures(real: Path) -> list[np.ndarray]:
-    paths = sorted(real.glob("*.png"))[:PNGS]
-    if paths:
-        return [np.asarray(Image.open(path).convert("L")) for path in paths]
-    from medtl.data.sources import read_scan
-
-    paths = sorted((Path(__file__).parents[1] / "sample_data/images").rglob("*.dcm"))
-    return [(read_scan(path).pixels * 255).astype(np.uint8) for path in paths]
-
-
-def _pngs(real: Path, folder: Path) -> list[Path]:
+def _pngs(shown: Sequence[Picture], folder: Path) -> list[Path]:
     folder.mkdir()
-    pictures, paths = _pictures(real), []
+    paths = []
     for index in range(PNGS):
         paths.append(folder / f"{index:04d}.png")
-        Image.fromarray(pictures[index % len(pictures)]).save(paths[-1])
-    return paths
-
-
-def _dicoms(real: Path, folder: Path) -> list[Path]:
-    """12-bit radiographs: explicit little endian, JPEG-LS lossless and JPEG 2000 lossless in turn."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import (
-        DigitalXRayImageStorageForPresentation,
-        ExplicitVRLittleEndian,
-        JPEG2000Lossless,
-        JPEGLSLossless,
-        generate_uid,
-    )
-
-    folder.mkdir()
-    pictures, paths = _pictures(real), []
-    rng = np.random.default_rng(0)
-    for index in range(DICOMS):
-        large = Image.fromarray(pictures[index % len(pictures)]).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        values = np.asarray(large, np.float32) * 16 + rng.normal(0, 6, (SIDE, SIDE))  # a detector's noise
-        meta = FileMetaDataset()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(index)])
-        dataset = FileDataset("", {}, file_meta=meta, preamble=b"\x00" * 128)
-        elements = {
-            "SOPClassUID": meta.MediaStorageSOPClassUID, "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
-            "PatientID": f"P{index}", "Modality": "DX", "Rows": SIDE, "Columns": SIDE, "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
-            "PixelRepresentation": 0, "WindowCenter": 2048, "WindowWidth": 4096,
-            "PixelData": np.clip(values, 0, 4095).astype(np.uint16).tobytes(),
-        }  # fmt: skip
-        for name, value in elements.items():
-            setattr(dataset, name, value)
-        if (syntax := (ExplicitVRLittleEndian, JPEGLSLossless, JPEG2000Lossless)[index % 3]) != ExplicitVRLittleEndian:
-            dataset.compress(syntax)
-        paths.append(folder / f"{index:04d}.dcm")
-        dataset.save_as(paths[-1], enforce_file_format=True)
+        Image.fromarray(shown[index % len(shown)]).save(paths[-1])
     return paths
 
 

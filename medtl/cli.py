@@ -4,13 +4,13 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
 import medtl
-from medtl import cli_reviews, torchrun
+from medtl import cli_reviews, cli_teach, torchrun
+from medtl.cli_lists import ListsOfNumbers
 from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
@@ -24,28 +24,11 @@ app = typer.Typer(
 )
 app.add_typer(cli_reviews.reviews, name="reviews")
 app.add_typer(cli_reviews.users, name="users")
+app.command()(cli_reviews.serve)
 split = typer.Typer(help="Train, val and test.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(split, name="split")
 
 AFTER_THE_FIRST_S = 3.0
-
-
-class ListsOfNumbers(TyperCommand):
-    """Options whose metavar ends in `...` take all numbers that follow: `--labels-per-class 10 30`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        lists = {name for each in self.params if (each.metavar or "").endswith("...") for name in each.opts}
-        spread, option = list[str](), ""
-        for word in args:
-            if word.startswith("-"):
-                option = word if word in lists else ""
-            elif option and spread[-1] != option:
-                if not word.replace(".", "", 1).isdigit():
-                    option = ""
-                else:
-                    spread.append(option)
-            spread.append(word)
-        return super().parse_args(ctx, spread)
 
 
 def _version(asked: bool) -> None:
@@ -123,11 +106,7 @@ def ingest(
     ] = "auto",
     size_px: Annotated[
         int | None,
-        typer.Option(
-            min=16,
-            max=2048,
-            help="Side of the stored squares or cubes [default: 256; volumes: up to 96; .npz: its own]",
-        ),
+        typer.Option(min=16, max=2048, help="Side of what is stored [default: 256; volumes: up to 96; .npz: its own]"),
     ] = None,
     spacing_mm: Annotated[
         float | None, typer.Option(help="Volumes: side of a stored voxel [default: what the largest volumes need]")
@@ -251,6 +230,9 @@ def strategies() -> None:
     say("auto, the default, chooses by the start and the number of labels. See docs/guide/finetuning.md")
 
 
+app.command()(cli_teach.teach)
+
+
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
@@ -305,17 +287,6 @@ def score(
 ) -> None:
     """Score scans; made again, it goes on where it stopped."""
     medtl.score(bundle, inputs, out=out)
-
-
-@app.command()
-def serve(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
-    reviews: Annotated[Path, typer.Option(help="The file that keeps the verdicts.")] = Path("review.db"),
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
-) -> None:
-    """Open the review page for a bundle."""
-    medtl.serve(bundle, reviews=reviews, host=host, port=port)
 
 
 def main() -> None:

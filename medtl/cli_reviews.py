@@ -1,4 +1,4 @@
-"""`medtl reviews ...` and `medtl users ...`: readers' verdicts, and who may give them."""
+"""`medtl serve`, `medtl reviews ...`, `medtl users ...`: the review page, verdicts, and who may give them."""
 
 import sys
 from pathlib import Path
@@ -18,6 +18,27 @@ Reviews = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin, one line.")]
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    scores: Annotated[Path | None, typer.Option(help="The file that medtl score wrote: its scans are cases.")] = None,
+    watch: Annotated[Path | None, typer.Option(help="A folder: scans that arrive in it become cases.")] = None,
+    readings: Annotated[int, typer.Option(min=1, max=9, help="How many readers have to read each case.")] = 1,
+    verdict_first: Annotated[
+        bool, typer.Option("--verdict-first", help="Hide the detector's answer until the reader has spoken.")
+    ] = False,
+    reviews: Reviews = "review.db",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 7860,
+    root_path: Annotated[str, typer.Option(help="The path under which a reverse proxy shows it: /medtl.")] = "",
+    trusted_proxy: Annotated[str, typer.Option(help="The reverse proxy's address, such as 127.0.0.1.")] = "",
+) -> None:
+    """Open the review page for a bundle."""
+    medtl.serve(
+        bundle, scores=scores, watch=watch, readings=readings, verdict_first=verdict_first, reviews=reviews, host=host,
+        port=port, root_path=root_path, trusted_proxy=trusted_proxy,
+    )  # fmt: skip
 
 
 @reviews.command("import")

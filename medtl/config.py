@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,9 +46,13 @@ def build(model: type[Model], values: Mapping[str, Any], *, source: str = "") ->
 
 
 def _inner(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
-    """The model of a nested key."""
-    for key in path:
+    """The model of a nested key; the keys of a mapping are anybody's."""
+    keys = iter(path)
+    for key in keys:
         annotation = model.model_fields[key].annotation
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            next(keys, None)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         model = annotation

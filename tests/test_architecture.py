@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 # A room imports only from those above it.
 ROOMS = [
     "errors", "files", "config", "torchrun", "progress", "data", "evaluation", "encoders", "training", "pretraining",
-    "inference", "finetuning", "studying", "review", "demonstration", "cli_reviews", "cli", "__main__",
+    "inference", "finetuning", "studying", "review", "demonstration", "cli_lists",
+    "cli_reviews", "cli_teach", "cli", "__main__",
 ]  # fmt: skip
 WITHOUT_TORCH = [
     "errors",
@@ -23,7 +24,9 @@ WITHOUT_TORCH = [
     "data/labels",
     "evaluation",
     "review",
+    "cli_lists",
     "cli_reviews",
+    "cli_teach",
     "cli",
 ]
 FOR_THE_PAGE = {"errors", "files", "config", "progress", "data", "inference", "interop", "review"}

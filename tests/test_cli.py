@@ -81,6 +81,7 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
         "pretrain",
         "methods",
         "finetune",
+        "teach",
         "study",
         "evaluate",
         "score",
@@ -159,6 +160,15 @@ def test_labels_that_do_not_fit(dataset: Dataset, tmp_path: Path, text: str, mes
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_be_taught_is_one_line(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
+    line = refused(run("teach", bundle, dataset.folder, "--out", tmp_path / "out"))
+    assert "spot: the bundle detects it already; add --replace to teach it anew" in line
+    assert "no such folder; expected a bundle" in refused(
+        run("teach", tmp_path / "nothing", dataset.folder, "--out", tmp_path / "out")
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failed_ingest_leaves_the_old_dataset(scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     medtl.ingest(scans, out=out, size_px=40)
@@ -227,7 +237,7 @@ def test_score_keeps_a_row_for_a_bad_file(bundle: Path, scans: Path, tmp_path: P
         assert done.returncode == 0, done.stderr
         table = read(tmp_path / f"s.{suffix}").set_index("path")
         assert len(table) == 5
-        assert table.loc[str(tmp_path / "good.png"), "decision"] in ("positive", "negative")
+        assert table.loc[str(tmp_path / "good.png"), "decision"] in ("positive", "negative", "uncertain")
         for name, (_, message) in BAD_FILES.items():
             row = table.loc[str(tmp_path / name)]
             assert row["decision"] == "refused" and message in row["reason"] and pd.isna(row["probability"])

@@ -53,7 +53,7 @@ def near_duplicates(hashes: list[str], pixels: Callable[[npt.NDArray[np.int64]],
 
     @lru_cache(_CACHED)
     def fine(row: int) -> npt.NDArray[np.float16]:
-        return _fine_structure(pixels(np.array([row]))[0]).astype(np.float16)
+        return fine_structure(pixels(np.array([row]))[0]).astype(np.float16)
 
     def same(first: int, second: int) -> bool:
         return float(fine(first).astype(np.float32) @ fine(second).astype(np.float32)) >= LEAST_CORRELATION
@@ -95,8 +95,11 @@ def _picture(block: Blocks) -> npt.NDArray[np.float32]:
     return np.asarray(first.mean(axis=0) if first.ndim == 3 else first, np.float32)
 
 
-def _fine_structure(block: Blocks) -> npt.NDArray[np.float32]:
-    """A unit vector of what is left when the coarse shape is taken away."""
+def fine_structure(block: Blocks) -> npt.NDArray[np.float32]:
+    """A unit vector of what is left when the coarse shape of a block (C, S, S) or (C, S, S, S) is taken away.
+
+    The dot product of two is `LEAST_CORRELATION` or more where both show the same picture.
+    """
     first: npt.NDArray[Any] = block[0]
     side, sigma = _FINE[first.ndim]
     small = resized(np.asarray(first, np.float32), (side,) * first.ndim)

@@ -14,6 +14,7 @@ import pandas as pd
 from medtl.data.manifest import absolute_paths
 from medtl.data.pseudonyms import as_patient, salt
 from medtl.data.split import SPLITS
+from medtl.data.tasks import MAIN, Task
 from medtl.errors import LabelError
 from medtl.progress import say
 
@@ -29,16 +30,28 @@ class LabelTable:
     Args:
         findings: the names of the columns.
         values: (N, F) float32, aligned with the manifest: 1 there, 0 not there, NaN unknown.
+        tasks: the findings by tasks, in the same order; without any, all findings are one task, which is exclusive
+            where they look like classes: at least three, of which each labeled scan has exactly one.
     """
 
     findings: tuple[str, ...]
     values: Values
+    tasks: tuple[Task, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            labeled = self.values[~np.isnan(self.values).all(axis=1)]
+            classes = len(self.findings) >= 3 and len(labeled) > 0 and bool((labeled.sum(axis=1) == 1).all())
+            object.__setattr__(self, "tasks", (Task(name=MAIN, findings=self.findings, exclusive=classes),))
 
     @property
     def exclusive(self) -> bool:
-        """Whether findings are classes: at least three, of which each labeled scan has exactly one."""
-        labeled = self.values[~np.isnan(self.values).all(axis=1)]
-        return len(self.findings) >= 3 and len(labeled) > 0 and bool((labeled.sum(axis=1) == 1).all())
+        """Whether all findings are classes, of which each labeled scan has exactly one."""
+        return len(self.tasks) == 1 and self.tasks[0].exclusive
+
+    def columns(self, task: Task) -> list[int]:
+        """Where in `values` the findings of a task stand."""
+        return [self.findings.index(finding) for finding in task.findings]
 
     def digest(self, *rows: npt.NDArray[np.int64]) -> str:
         """Changes with any label, and with any of `rows`, so that work is not resumed with others."""

@@ -179,6 +179,32 @@ def multiclass_intervals(
     )
 
 
+def mean_auroc(
+    labels: Array, p: Array, patients: Sequence[str] | Array, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """The mean AUROC over findings, each on the scans whose label is known.
+
+    A resample in which one of them has one class only is skipped.
+
+    Args:
+        labels: (N, F) 0, 1 or NaN; a finding with one class only does not count.
+        p: (N, F) probabilities.
+        patients: (N,) patient of each scan.
+        resamples: how many bootstrap samples.
+        seed: of the resampling.
+    """
+    columns = [(~np.isnan(y), y, scores) for y, scores in zip(labels.T, p.T, strict=True)]
+    columns = [(known, y[known], scores[known]) for known, y, scores in columns if metrics.both_classes(y[known])]
+    if not columns:
+        return Estimate(np.nan, np.nan, np.nan)
+    rankings = [(known, Ranking(y, scores)) for known, y, scores in columns]
+    draws = [np.zeros(0)]
+    for weights in patient_weights(patients, resamples=resamples, seed=seed):
+        draws.append(np.mean([ranking.counts(weights[:, known]).auroc() for known, ranking in rankings], axis=0))
+    value = float(np.mean([metrics.auroc(y, scores) for _, y, scores in columns]))
+    return percentile_interval(value, np.concatenate(draws))
+
+
 def paired_difference(
     y: Array,
     p_a: Array,

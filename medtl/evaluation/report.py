@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from medtl.data.tasks import Task
 from medtl.errors import BundleError, LabelError
 from medtl.evaluation import metrics
 from medtl.evaluation.caveats import data_caveats, finding_caveats, multiclass_caveats
-from medtl.evaluation.intervals import binary_intervals, multiclass_intervals
+from medtl.evaluation.conformal import Band, set_result
+from medtl.evaluation.intervals import binary_intervals, mean_auroc, multiclass_intervals
 from medtl.evaluation.metrics import Array
 from medtl.evaluation.page import render_page
-from medtl.evaluation.results import FindingResult, MulticlassResult, Report
+from medtl.evaluation.results import FindingResult, MulticlassResult, Report, TaskResult
 from medtl.files import atomic_folder, write_json
 
 
@@ -24,6 +26,8 @@ def build_report(
     thresholds: Mapping[str, float],
     exclusive: bool,
     context: Mapping[str, str],
+    tasks: Sequence[Task] = (),
+    bands: Mapping[str, Band] | None = None,
     seed: int = 0,
 ) -> Report:
     """Measure a detector on labeled scans.
@@ -36,6 +40,8 @@ def build_report(
         thresholds: the operating point of each finding; a scan is flagged at or above it.
         exclusive: whether exactly one finding is true of each scan (multi-class).
         context: what was evaluated, in words, in the order in which to show it.
+        tasks: of a detector with several, their findings as far as they are among `findings`.
+        bands: where the answer of a finding stays open; a finding without one has no sets.
         seed: of the bootstrap.
 
     Raises:
@@ -47,7 +53,7 @@ def build_report(
     missing = sum(not name for name in patient_ids)
     patients = np.array([f"id {name}" if name else f"scan {i}" for i, name in enumerate(patient_ids)])
     results = tuple(
-        _measure(name, labels[:, i], probabilities[:, i], patients, thresholds[name], seed)
+        _measure(name, labels[:, i], probabilities[:, i], patients, thresholds[name], (bands or {}).get(name), seed)
         for i, name in enumerate(findings)
     )
     multiclass = _measure_classes(findings, labels, probabilities, patients, seed) if exclusive else None
@@ -59,6 +65,7 @@ def build_report(
         findings=results,
         multiclass=multiclass,
         context=dict(context),
+        tasks=tuple(_measure_task(task, findings, labels, probabilities, patients, seed) for task in tasks),
         caveats=tuple(caveats + (multiclass_caveats(multiclass) if multiclass else [])),
     )
 
@@ -74,7 +81,9 @@ def write_report(report: Report, folder: Path) -> None:
         (temporary / "report.html").write_text(render_page(report), encoding="utf-8")
 
 
-def _measure(name: str, y: Array, p: Array, patients: Array, threshold: float, seed: int) -> FindingResult:
+def _measure(
+    name: str, y: Array, p: Array, patients: Array, threshold: float, band: Band | None, seed: int
+) -> FindingResult:
     known = ~np.isnan(y)
     y, p, patients = y[known], p[known], patients[known]
     return FindingResult(
@@ -87,6 +96,19 @@ def _measure(name: str, y: Array, p: Array, patients: Array, threshold: float, s
         intervals=binary_intervals(y, p, patients, threshold=threshold, seed=seed),
         brier=metrics.brier(y, p),
         ece=metrics.ece(y, p),
+        sets=set_result(y, p, patients, band=band, threshold=threshold, seed=seed) if band else None,
+    )
+
+
+def _measure_task(
+    task: Task, findings: Sequence[str], labels: Array, p: Array, patients: Array, seed: int
+) -> TaskResult:
+    columns = [list(findings).index(name) for name in task.findings]
+    labels, p = labels[:, columns], p[:, columns]
+    return TaskResult(
+        task=task,
+        n_scans=int((~np.isnan(labels)).any(axis=1).sum()),
+        auroc=mean_auroc(labels, p, patients, seed=seed),
     )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from medtl.data.tasks import Task
+from medtl.evaluation.conformal import SetResult
 from medtl.evaluation.intervals import BinaryIntervals, Estimate, MulticlassIntervals
 from medtl.evaluation.metrics import Array
 
@@ -22,6 +24,7 @@ class FindingResult:
         threshold: the operating point; a scan is flagged where p >= threshold.
         intervals: the measures.
         brier, ece: calibration.
+        sets: how the conformal sets did; None where the bundle has none for the finding.
     """
 
     name: str
@@ -33,6 +36,7 @@ class FindingResult:
     intervals: BinaryIntervals
     brier: float
     ece: float
+    sets: SetResult | None = None
 
     @property
     def n_positive(self) -> int:
@@ -56,13 +60,18 @@ class FindingResult:
 
     def as_json(self) -> dict[str, Any]:
         named = ("auroc", "ap", "sensitivity", "specificity", "accuracy")
-        return {name: _estimate(getattr(self.intervals, name)) for name in named} | {
+        content: dict[str, Any] = {name: _estimate(getattr(self.intervals, name)) for name in named} | {
             "threshold": _finite(self.threshold),
             "brier": _finite(self.brier),
             "ece": _finite(self.ece),
             "n_positive": self.n_positive,
             "n_negative": self.n_negative,
         }
+        if self.sets is not None:
+            sets = ("coverage", "covered_present", "covered_absent", "uncertain", "right")
+            content["sets"] = {name: _estimate(getattr(self.sets, name)) for name in sets}
+            content["sets"] |= {"error": self.sets.band.error}
+        return content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,24 @@ class MulticlassResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """One of several tasks.
+
+    Args:
+        task: its findings, as far as they were evaluated.
+        n_scans: how many scans have a label of it.
+        auroc: the mean over its findings.
+    """
+
+    task: Task
+    n_scans: int
+    auroc: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        return {"findings": list(self.task.findings), "n_scans": self.n_scans, "auroc": _estimate(self.auroc)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """A whole evaluation.
 
@@ -98,6 +125,7 @@ class Report:
         n_scans, n_patients: that were evaluated.
         findings: a result each.
         multiclass: where the findings exclude each other, else None.
+        tasks: a result each where the detector has several, else none.
         context: what was evaluated, in words.
         caveats: what a reader must know before trusting the numbers, a sentence each.
     """
@@ -108,6 +136,7 @@ class Report:
     multiclass: MulticlassResult | None
     context: Mapping[str, str]
     caveats: tuple[str, ...]
+    tasks: tuple[TaskResult, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The content of `report.json`; a number that cannot be computed is None."""
@@ -118,6 +147,8 @@ class Report:
         }
         if self.multiclass is not None:
             content["multiclass"] = self.multiclass.as_json()
+        if self.tasks:
+            content["tasks"] = {each.task.name: each.as_json() for each in self.tasks}
         return content
 
 

@@ -49,6 +49,7 @@ def batches(
 def strata_of(data: Dataset, labels: LabelTable, rows: Rows, plan: FinetuneConfig) -> list[Rows] | None:
     """What is drawn equally often; None where every scan is.
 
+    Of several tasks the scans of each, so that every batch mixes them and a small one is not lost in a large one.
     Each class of each finding, or with groups each class in each group, so that a group tells nothing about a class
     (Idrissi 2022, arXiv 2110.14503, RWG). A scan with several findings known is in several strata.
 
@@ -56,7 +57,10 @@ def strata_of(data: Dataset, labels: LabelTable, rows: Rows, plan: FinetuneConfi
         ConfigError: the manifest has no such column.
     """
     if plan.sampling == "uniform":
-        return None
+        if len(labels.tasks) == 1:
+            return None
+        known = [~np.isnan(labels.values[rows][:, labels.columns(task)]).all(axis=1) for task in labels.tasks]
+        return [rows[here] for here in known]
     of = np.zeros(len(rows), np.int64)
     if plan.sampling == "group":
         if plan.groups not in data.manifest.columns:

@@ -1,6 +1,6 @@
 """Temperatures and operating points, from labeled scans that the network was not fitted to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +9,14 @@ from torch import Tensor
 from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
 from medtl.data.preprocess import PreprocessSpec
+from medtl.data.tasks import Task
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass, operating_point
+from medtl.evaluation.conformal import Band, conformal_band
+from medtl.evaluation.metrics import auroc, both_classes
+from medtl.evaluation.observed import Observed, observed
 from medtl.finetuning.parts import ENOUGH, Rows, count, enough
 from medtl.inference.bundle import Classifier
-from medtl.inference.runtime import logits_of_rows, probabilities_of
+from medtl.inference.runtime import logits_of_rows, probabilities_by_task
 
 SHARPEST = 0.5
 """The least temperature: scans that happen to be separable would otherwise drive it towards certainty."""
@@ -20,11 +24,23 @@ SHARPEST = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What was chosen for each finding, and from what."""
+    """What was chosen for each finding, and from what; see `Bundle`.
+
+    Args:
+        aurocs: of each finding of which these scans have both kinds.
+    """
 
     temperatures: dict[str, float]
     thresholds: dict[str, float]
     note: str
+    aurocs: dict[str, float] = field(default_factory=dict)
+    bands: dict[str, Band] = field(default_factory=dict)
+    observed: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
+
+    def of_task(self, task: Task) -> float:
+        """The mean AUROC over the findings of a task; nan where none has one."""
+        known = [self.aurocs[finding] for finding in task.findings if finding in self.aurocs]
+        return float(np.mean(known)) if known else float("nan")
 
 
 def calibrate(
@@ -43,9 +59,11 @@ def calibrate(
 
 
 def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: str) -> Calibration:
-    """Choose a temperature and, by Youden's J, an operating point for each finding.
+    """Choose a temperature and, by Youden's J, an operating point for each finding, and where its answer stays open.
 
-    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so.
+    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so. A conformal set
+    depends on the order of the scans alone, which a temperature does not change, so that both may be chosen from the
+    same scans; where findings exclude each other this holds nearly.
 
     Args:
         logits: (N, F) of the rows, from networks that have not seen their patients.
@@ -55,28 +73,48 @@ def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: st
     thresholds = dict.fromkeys(labels.findings, 0.5)
     truth = labels.values[rows]
     calibrated = [finding for i, finding in enumerate(labels.findings) if enough(truth[:, i])]
-    if labels.exclusive:
-        known = ~np.isnan(truth).any(axis=1)
-        shared = fit_temperature_multiclass(logits.numpy()[known], truth[known].argmax(axis=1))
-        temperatures = dict.fromkeys(labels.findings, max(SHARPEST, shared))
-    else:
-        for finding in calibrated:
-            y, known = _known(truth[:, labels.findings.index(finding)])
-            fitted = fit_temperature(logits.numpy()[known, labels.findings.index(finding)], y)
-            temperatures[finding] = max(SHARPEST, fitted)
-    probabilities = probabilities_of(logits, list(temperatures.values()), exclusive=labels.exclusive)
+    for task in labels.tasks:
+        columns = labels.columns(task)
+        if task.exclusive:
+            known = ~np.isnan(truth[:, columns]).any(axis=1)
+            classes = truth[known][:, columns].argmax(axis=1)
+            shared = fit_temperature_multiclass(logits.numpy()[known][:, columns], classes)
+            temperatures |= dict.fromkeys(task.findings, max(SHARPEST, shared))
+            continue
+        for finding, column in zip(task.findings, columns, strict=True):
+            if finding in calibrated:
+                y, known = _known(truth[:, column])
+                temperatures[finding] = max(SHARPEST, fit_temperature(logits.numpy()[known, column], y))
+    probabilities = probabilities_by_task(logits, temperatures, labels.tasks)
     notes: list[str] = []
+    aurocs: dict[str, float] = {}
+    bands: dict[str, Band] = {}
+    seen: dict[str, tuple[Observed, ...]] = {}
     for i, finding in enumerate(labels.findings):
         y, known = _known(truth[:, i])
         positives, negatives = count(y)
+        if both_classes(y):
+            aurocs[finding] = auroc(y, probabilities[known, i])
         if finding in calibrated:
-            thresholds[finding] = operating_point(y, probabilities[known, i])
+            p = probabilities[known, i]
+            thresholds[finding] = operating_point(y, p)
+            if band := conformal_band(y, p):
+                bands[finding] = band
+            if groups := observed(y, p):
+                seen[finding] = groups
             notes.append(f"{finding} on {positives} positive and {negatives} negative {where}")
         else:
             notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
     if not calibrated:
         notes.insert(0, "none: operating points are 0.5")
-    return Calibration(temperatures=temperatures, thresholds=thresholds, note="; ".join(notes))
+    return Calibration(
+        temperatures=temperatures,
+        thresholds=thresholds,
+        note="; ".join(notes),
+        aurocs=aurocs,
+        bands=bands,
+        observed=seen,
+    )
 
 
 def _known(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

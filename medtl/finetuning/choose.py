@@ -13,7 +13,8 @@ from medtl.errors import RunError
 from medtl.evaluation.intervals import patient_weights
 from medtl.files import read_json, write_json
 from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of, strategies_for
-from medtl.finetuning.crossfit import FEWEST, FOLDS, OutOfFold, crossfit, folds_of
+from medtl.finetuning.crossfit import OutOfFold, crossfit
+from medtl.finetuning.folds import FEWEST, FOLDS, folds_of
 from medtl.finetuning.parts import Fold, Parts
 from medtl.finetuning.strategies import AUTO, Kind
 from medtl.progress import say

@@ -14,6 +14,18 @@ from medtl.pretraining.presets import GENTLE
 from medtl.pretraining.views import ViewsConfig
 
 
+class TaskConfig(StrictModel):
+    """One of several tasks that share an encoder."""
+
+    labels: str | None = None
+    """A labels file, seen from the current folder; None takes the one in the dataset."""
+    findings: tuple[str, ...] | None = None
+    """Which of its columns; None takes all."""
+    kind: Literal["multi-label", "exclusive"] | None = None
+    """Whether each finding is judged for itself, or exactly one holds for each scan; None takes classes where there are
+    at least three columns, of which each labeled scan has exactly one."""
+
+
 class FinetuneConfig(StrictModel):
     """Everything that decides what fine-tuning learns."""
 
@@ -60,6 +72,14 @@ class FinetuneConfig(StrictModel):
     was measured, so far none."""
     unlabeled: UnlabeledConfig = UnlabeledConfig()
     """Its settings."""
+    tasks: dict[str, TaskConfig] = Field(default_factory=dict)
+    """Several tasks by name, each with a head of its own on the encoder that they share; without any, the labels file's
+    findings are the only one."""
+    balance: Literal["equal", "uncertainty"] = "equal"
+    """Of several tasks: the mean of their losses, or weights that are learned, less for a task that is uncertain."""
+    thumbnails: bool = True
+    """Keep small pictures of the labeled scans in the bundle, to show them as similar cases. They are pictures of
+    patients: false where the bundle leaves the hospital."""
     seed: int = 0
     """Same seed, same data, same machine: same weights."""
 

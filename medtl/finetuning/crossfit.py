@@ -14,11 +14,6 @@ from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Fold, Parts, Rows
 from medtl.inference.runtime import logits_of_rows
-from medtl.training.batches import rng
-
-FOLDS = 3
-FEWEST = 4
-"""Fewer patients with or without a finding cannot be dealt to folds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,28 +29,6 @@ class OutOfFold:
     rows: Rows
     fold: Rows
     logits: npt.NDArray[np.float64]
-
-
-def folds_of(labels: LabelTable, rows: Rows, patients: npt.NDArray[np.str_], *, seed: int) -> tuple[Fold, ...]:
-    """Folds by patient, each with about as many of each pattern of findings.
-
-    Args:
-        rows: (N,) labeled rows.
-        patients: the patient of each row of the manifest.
-
-    Returns:
-        `FOLDS` of them; none where no finding has `FEWEST` patients with it and as many without.
-    """
-    owners, of = np.unique(patients[rows], return_inverse=True)
-    pattern = np.full((len(owners), len(labels.findings)), -1.0)
-    np.maximum.at(pattern, of, np.nan_to_num(labels.values[rows], nan=-1.0))
-    if not (np.minimum((pattern == 1).sum(axis=0), (pattern == 0).sum(axis=0)) >= FEWEST).any():
-        return ()
-    order = rng("folds", seed).permutation(len(owners))
-    order = order[np.lexsort(pattern[order].T)]  # like patterns side by side, then dealt out in turn
-    number = np.empty(len(owners), np.int64)
-    number[order] = np.arange(len(owners)) % FOLDS
-    return tuple(Fold(fit=rows[number[of] != k], held=rows[number[of] == k]) for k in range(FOLDS))
 
 
 def crossfit(

@@ -9,16 +9,21 @@ import torch
 from medtl import torchrun
 from medtl.config import load
 from medtl.data.dataset import open_dataset
+from medtl.data.tasks import Task
 from medtl.encoders.embed import embed
 from medtl.encoders.store import default_start, start_from
-from medtl.errors import ConfigError
+from medtl.errors import ConfigError, RunError
+from medtl.evaluation.conformal import uncertain_words
 from medtl.files import check_replaceable
-from medtl.finetuning.calibrate import calibrate, calibrated_from
+from medtl.finetuning.calibrate import Calibration, calibrate, calibrated_from
 from medtl.finetuning.choose import choose
 from medtl.finetuning.config import FinetuneConfig, filled_in, origins
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import remarks, split_labeled
+from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
+from medtl.inference.population import population
+from medtl.inference.reference import thumbnails_of
 from medtl.pretraining.presets import GENTLE, settled
 from medtl.progress import say
 from medtl.training.runs import open_run, save_config
@@ -67,12 +72,6 @@ def finetune(
     if torchrun.count() > 1:
         raise ConfigError("fine-tuning runs in one process; start it without torchrun")
     data, folder = open_dataset(Path(dataset)), Path(out)
-    table = data.labels(Path(labels) if labels else None)
-    parts = split_labeled(data, table)
-    notes = remarks(data, table, parts)
-    for note in notes:
-        say(note)
-    check_replaceable(folder, marker=MARKER)
     asked = load(
         FinetuneConfig,
         file=Path(config) if config else None,
@@ -81,6 +80,12 @@ def finetune(
         strategy=strategy,
         semi=semi,
     )
+    table = labels_for(data, Path(labels) if labels else None, asked)
+    parts = split_labeled(data, table)
+    notes = remarks(data, table, parts)
+    for note in notes:
+        say(note)
+    check_replaceable(folder, marker=MARKER)
     if asked.encoder and len(origins(asked.encoder)) != 1 and asked.semi != "distil":
         raise ConfigError(f"encoder: '{asked.encoder}' is not one start; several, joined by commas, need --semi distil")
     if "views" in asked.model_fields_set:
@@ -91,6 +96,8 @@ def finetune(
     encoder = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
     start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px)
     plan = plan.model_copy(update={"encoder": encoder})
+    if plan.tasks != asked.tasks:
+        raise RunError(f"{work}: was started with other tasks; resume with the --config that it was started with")
     save_config(work, plan)
     choice = choose(data, table, parts, start, plan, work, resume=resume)
     plan = plan.model_copy(update={"strategy": choice.strategy})
@@ -103,18 +110,26 @@ def finetune(
     else:
         others = choice.out_of_fold
         chosen = calibrated_from(torch.from_numpy(others.logits), table, others.rows, where=OUT_OF_FOLD)
+    by_task = _by_task(table.tasks, chosen)
     bundle = Bundle(
         name=folder.name,
         findings=table.findings,
         exclusive=table.exclusive,
+        tasks=table.tasks,
         thresholds=chosen.thresholds,
         temperatures=chosen.temperatures,
         flip_average=plan.flip_average,
         spec=start.spec,
         network=start.encoder.name,
         input_px=start.encoder.input_px,
-        training=said | {"choice": choice.why, "remarks": "; ".join(notes) or "none", "dataset": data.fingerprint},
+        training=said
+        | {"choice": choice.why, "remarks": "; ".join(notes) or "none", "dataset": data.fingerprint}
+        | {f"task {task.name}": words for task, words in by_task.items()}
+        | {"pictures": "small pictures of the labeled scans are in the bundle" if plan.thumbnails else "none kept"},
         calibration=chosen.note,
+        bands=chosen.bands,
+        observed=chosen.observed,
+        population=population(data.manifest.iloc[parts.fit]),
     )
     rows = parts.fit
     if folder.exists():
@@ -126,10 +141,29 @@ def finetune(
         embeddings=embed(classifier.encoder, data, rows, start.spec),
         labels=torch.from_numpy(table.values[rows]),
         scan_ids=[str(name) for name in data.manifest["scan_id"].to_numpy()[rows]],
+        patients=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
+        thumbnails=thumbnails_of(data, rows) if plan.thumbnails else None,
     )
     shutil.rmtree(work, ignore_errors=True)
     say(f"calibration: {chosen.note}")
     for finding in table.findings:
-        say(f"{finding}: operating point {chosen.thresholds[finding]:.3f}")
+        said_of = uncertain_words(chosen.bands.get(finding), chosen.thresholds[finding])
+        say(f"{finding}: operating point {chosen.thresholds[finding]:.3f}; {said_of}")
+    for task, words in by_task.items():
+        say(f"task {task.name}: {words}")
     say(f"bundle {written.bundle_id}: {folder}")
     return folder
+
+
+def _by_task(tasks: Sequence[Task], chosen: Calibration) -> dict[Task, str]:
+    """What each of several tasks is and how well it ranks the scans that were used to calibrate, for people."""
+    if len(tasks) == 1:
+        return {}
+    words = {}
+    for task in tasks:
+        value = chosen.of_task(task)
+        found = (
+            f"mean AUROC {value:.3f} on the scans that calibrate" if value == value else "not judged: too few labels"
+        )
+        words[task] = f"{'one of ' if task.exclusive else ''}{', '.join(task.findings)}; {found}"
+    return words

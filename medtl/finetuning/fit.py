@@ -14,6 +14,7 @@ from medtl.encoders.embed import embed
 from medtl.encoders.store import RANDOM_START, Start
 from medtl.finetuning.adapters import merge_adapters
 from medtl.finetuning.average import averaged, mix_with, schedule
+from medtl.finetuning.balance import extra_groups, supervised
 from medtl.finetuning.batches import batches
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.heads import fit_head
@@ -57,7 +58,7 @@ def fit(
     """
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
     torch.manual_seed(plan.seed)  # for the head, whatever was tried before
-    classifier = Classifier(start.encoder, len(labels.findings))
+    classifier = Classifier(start.encoder, *(len(task.findings) for task in labels.tasks))
     rows = parts.fit
     counts = ", ".join(
         "{} {}+/{}-".format(f, *count(v)) for f, v in zip(labels.findings, labels.values[rows].T, strict=True)
@@ -70,7 +71,8 @@ def fit(
     began, joined = time.monotonic(), dict[str, Any]()
     if strategy.head_first:
         embeddings = embed(classifier.encoder, data, rows, start.spec)
-        fit_head(classifier.head, embeddings, labels.values[rows], exclusive=labels.exclusive)
+        for head, task in zip(classifier.heads, labels.tasks, strict=True):
+            fit_head(head, embeddings, labels.values[rows][:, labels.columns(task)], exclusive=task.exclusive)
     if with_gradients:
         classifier, joined = _train(
             classifier, data, labels, parts, start, plan, work, resume=resume, title=title, watch=watch
@@ -105,7 +107,9 @@ def _train(
     before = {key: value.clone() for key, value in classifier.state_dict().items()} if strategy.keeps else {}
     groups = prepare(classifier, strategy, lr=plan.lr)
     join = unfreezing(classifier, strategy)
-    module = Supervised(classifier, exclusive=labels.exclusive, label_smoothing=plan.label_smoothing, loss=plan.loss)
+    module = supervised(
+        classifier, labels.tasks, label_smoothing=plan.label_smoothing, loss=plan.loss, balance=plan.balance
+    )
     identity = {"dataset": data.fingerprint, "labels": labels.digest(parts.fit, parts.calibrate)}
     alone = Joint(module=module, batch_at=batches(data, labels, parts.fit, start.spec, plan))
     joint = with_unlabeled(
@@ -131,7 +135,7 @@ def _train(
     train(
         title=title,
         module=joint.module,
-        optimizer=torch.optim.AdamW(groups, weight_decay=plan.weight_decay),
+        optimizer=torch.optim.AdamW([*groups, *extra_groups(module)], weight_decay=plan.weight_decay),
         batch_at=joint.batch_at,
         rate_at=schedule(plan.average),
         pace=Pace(steps=plan.steps),

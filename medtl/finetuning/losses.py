@@ -39,12 +39,26 @@ class Supervised(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         """images (B, C, [D,] H, W) and labels (B, F) in 0..1 or NaN -> the loss and nothing more to log."""
         logits = self.classifier(images)
-        gamma = FOCAL_GAMMA if self.loss == "focal" else 0.0
-        if self.exclusive:
-            return cross_entropy(logits, labels, self.label_smoothing, gamma=gamma), {}
-        if self.loss == "asymmetric":
-            return asymmetric(logits, labels, self.label_smoothing), {}
-        return masked_bce(logits, labels, self.label_smoothing, gamma=gamma), {}
+        return task_loss(logits, labels, self.label_smoothing, exclusive=self.exclusive, loss=self.loss), {}
+
+    def plain_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy without smoothing, by which networks are compared: logits and labels (B, F) -> ()."""
+        return task_loss(logits, labels, 0.0, exclusive=self.exclusive, loss="bce")
+
+
+def task_loss(logits: Tensor, labels: Tensor, label_smoothing: float, *, exclusive: bool, loss: str) -> Tensor:
+    """The loss of findings that are judged together: logits (B, F) and labels (B, F) in 0..1 or NaN -> ().
+
+    Args:
+        exclusive: whether exactly one of them holds for each scan.
+        loss: "bce", "focal" or "asymmetric".
+    """
+    gamma = FOCAL_GAMMA if loss == "focal" else 0.0
+    if exclusive:
+        return cross_entropy(logits, labels, label_smoothing, gamma=gamma)
+    if loss == "asymmetric":
+        return asymmetric(logits, labels, label_smoothing)
+    return masked_bce(logits, labels, label_smoothing, gamma=gamma)
 
 
 def masked_bce(logits: Tensor, labels: Tensor, label_smoothing: float, *, gamma: float = 0.0) -> Tensor:
@@ -82,10 +96,15 @@ def asymmetric(
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float, *, gamma: float = 0.0) -> Tensor:
-    """Softmax cross entropy for findings of which exactly one holds; rows (B, F) sum to one. Focal with `gamma`."""
-    targets = labels * (1 - label_smoothing) + label_smoothing / labels.shape[1]
+    """Softmax cross entropy for findings of which exactly one holds; known rows (B, F) sum to one. Focal with `gamma`.
+
+    A row with something unknown does not count.
+    """
+    known = ~labels.isnan().any(dim=1)
+    targets = torch.where(known[:, None], labels, 0.0) * (1 - label_smoothing) + label_smoothing / labels.shape[1]
     logs = logits.log_softmax(dim=1)
-    return -(targets * _focus(1 - logs.exp(), gamma) * logs).sum(dim=1).mean()
+    each = -(targets * _focus(1 - logs.exp(), gamma) * logs).sum(dim=1)
+    return (each * known).sum() / known.sum().clamp(min=1)
 
 
 def _focus(wrong: Tensor, gamma: float) -> Tensor:

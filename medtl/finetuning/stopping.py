@@ -12,7 +12,7 @@ from medtl.data.preprocess import PreprocessSpec
 from medtl.errors import ConfigError
 from medtl.files import atomic_file
 from medtl.finetuning.config import FinetuneConfig
-from medtl.finetuning.losses import Supervised, cross_entropy, masked_bce
+from medtl.finetuning.losses import Supervised
 from medtl.finetuning.parts import Rows
 from medtl.inference.runtime import logits_of_rows
 from medtl.progress import say
@@ -93,7 +93,7 @@ class EarlyStop:
         logits = logits_of_rows(classifier, self.data, self.rows, self.spec, flip_average=False)
         classifier.train(training)
         truth = torch.from_numpy(self.labels.values[self.rows]).double()
-        return float((cross_entropy if self.judged.exclusive else masked_bce)(logits, truth, 0.0))
+        return float(self.judged.plain_loss(logits, truth))
 
     def _found(self, *, before: int | None) -> dict[int, float]:
         """The checks so far, by step."""

@@ -1,5 +1,6 @@
 """`medtl evaluate`: the evidence report of a bundle on labeled scans."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy.typing as npt
 
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.labels import LabelTable
+from medtl.data.tasks import Task
 from medtl.errors import LabelError
 from medtl.evaluation.report import build_report, write_report
 from medtl.files import check_replaceable
-from medtl.inference.bundle import Bundle, read_reference
+from medtl.inference.bundle import Bundle
+from medtl.inference.reference import read_reference
 from medtl.inference.runtime import Detector, load
 from medtl.progress import progress, say
 
@@ -65,10 +68,17 @@ def evaluate(
         probabilities=probabilities[:, [detector.bundle.findings.index(finding) for finding in findings]],
         patient_ids=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],
         thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
+        bands=detector.bundle.bands,
         exclusive=detector.bundle.exclusive and len(findings) == len(detector.bundle.findings),
         context=_context(detector, data, split, seen),
+        tasks=_shared_tasks(detector.bundle, findings),
     )
     write_report(report, folder)
+    for result in report.findings:
+        value = result.intervals.auroc
+        say(f"{result.name}: AUROC {value.value:.3f} ({value.low:.3f} to {value.high:.3f})")
+    if left := [finding for finding in detector.bundle.findings if finding not in findings]:
+        say(f"not judged, for want of labels: {', '.join(left)}; name a file that has them with --labels")
     say(f"report on {len(rows):,} scans: {folder / 'report.html'}")
     return folder
 
@@ -81,6 +91,14 @@ def _shared_findings(bundle: Bundle, table: LabelTable) -> list[str]:
             "rename the column of the labels file"
         )
     return shared
+
+
+def _shared_tasks(bundle: Bundle, findings: list[str]) -> list[Task]:
+    """The tasks of a bundle that has several, with what is left of them among `findings`."""
+    if len(bundle.tasks) == 1:
+        return []
+    left = [(task, tuple(name for name in task.findings if name in findings)) for task in bundle.tasks]
+    return [replace(task, findings=names) for task, names in left if names]
 
 
 def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: str) -> npt.NDArray[np.int64]:

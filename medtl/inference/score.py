@@ -1,10 +1,11 @@
 """`medtl score`: whole archives, a row for every input, resumable."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,34 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medtl.data.preprocess import PreprocessSpec
+from medtl.data.nameless import nameless
+from medtl.data.scan import Header
 from medtl.data.sources import FoundFile, find_files
 from medtl.data.units import Unit, image_units, scans_in, volume_units
 from medtl.errors import ConfigError, RunError, ScanError, Stopped
 from medtl.files import atomic_file, read_json, write_json
+from medtl.inference.bundle import Bundle
 from medtl.inference.runtime import Detector, load
+from medtl.inference.trust import about_origin, about_scan, about_scores
 from medtl.progress import progress, say
 
 BATCH = 32
 PART_ROWS = 1024
 COLUMNS = [
-    "path", "scan_id", "finding", "probability", "threshold", "decision", "reason", "sha256", "bundle_id",
+    "path", "scan_id", "finding", "probability", "threshold", "decision", "reason", "sha256", "bundle_id", "doubts",
+    "patient_id", "age_years", "sex", "modality", "view", "body_part",
 ]  # fmt: skip
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One input on its way to the network: either its stored square or the reason it was refused."""
+    """One input on its way to the network: either its stored square or the reason it was refused.
+
+    Args:
+        doubts: codes of what header and pixels say against its scores.
+        known: its patient's pseudonym, age, sex, and what the scan shows.
+    """
 
     path: str
     file: str
@@ -39,14 +49,17 @@ class Item:
     sha256: str = ""
     stored: npt.NDArray[np.uint8] | None = None
     reason: str = ""
+    doubts: tuple[str, ...] = ()
+    known: dict[str, str | float] = field(default_factory=lambda: _known(Header()))
 
 
 def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out: str | Path) -> Path:
     """Score files, folders and globs with a bundle.
 
     Each input (a file, a frame or image in it, or a series of slices, named by its first file) gets a row for each
-    finding; one that cannot be used gets a single row with `decision` "refused" and the reason. A call that was
-    interrupted goes on where it stopped when it is made again.
+    finding, with the codes of reasons to doubt it (`trust.Doubt`), the patient's pseudonym, age and sex, and modality,
+    view and body part, as far as its header says; one that cannot be used gets a single row with
+    `decision` "refused" and the reason. A call that was interrupted goes on where it stopped when it is made again.
 
     Args:
         bundle: the folder that `finetune` left.
@@ -76,7 +89,7 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     if len(todo) < len(units):
         say(f"scoring: {len(units) - len(todo):,} of {len(units):,} inputs were scored by an earlier call")
     with progress("scoring", len(units), start=len(units) - len(todo)) as update, ThreadPoolExecutor(1) as reader:
-        items = _items(todo, spec)
+        items = _items(todo, detector.bundle)
         finished = len(units) - len(todo)
         ahead = reader.submit(lambda: list(islice(items, BATCH)))
         try:
@@ -99,15 +112,31 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     return target
 
 
-def _items(units: Mapping[str, Unit], spec: PreprocessSpec) -> Iterator[Item]:
+def _items(units: Mapping[str, Unit], bundle: Bundle) -> Iterator[Item]:
+    spec = bundle.spec
     for file, unit in units.items():
         try:
             for scan in (each.scan for each in scans_in(unit, dims=spec.dims, least_px=spec.least_px)):
+                stored = spec.stored(scan)
                 yield Item(
-                    path=scan.source, file=file, scan_id=scan.scan_id, sha256=scan.sha256, stored=spec.stored(scan)
+                    path=scan.source,
+                    file=file,
+                    scan_id=scan.scan_id,
+                    sha256=scan.sha256,
+                    stored=stored,
+                    doubts=tuple(doubt.code for doubt in about_scan(bundle, scan, stored)),
+                    known=_known(scan.header),
                 )
         except ScanError as problem:
             yield _refused(unit.first, file, problem)
+
+
+def _known(header: Header) -> dict[str, str | float]:
+    """What the header says without naming anyone; nothing is "", or NaN for the age."""
+    said = nameless(header)
+    return {
+        name: value if value is not None else math.nan if name == "age_years" else "" for name, value in said.items()
+    }
 
 
 def _refused(path: Path, file: str, problem: ScanError) -> Item:
@@ -129,10 +158,10 @@ def _sha256(path: Path) -> str:
 
 def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
     usable = [item.stored for item in items if item.stored is not None]
-    scored = iter(detector.predict_stored(np.stack(usable)) if usable else ())
+    scored = iter(zip(*detector.look(np.stack(usable)), strict=True) if usable else ())
     rows: list[dict[str, Any]] = []
     for item in items:
-        common = {
+        common: dict[str, Any] = item.known | {
             "path": item.path,
             "scan_id": item.scan_id,
             "sha256": item.sha256,
@@ -141,9 +170,13 @@ def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
             "file": item.file,
         }
         if item.stored is None:
-            rows.append(common | {"finding": None, "probability": None, "threshold": None, "decision": "refused"})
+            nothing = {"finding": None, "probability": None, "threshold": None, "doubts": ""}
+            rows.append(common | nothing | {"decision": "refused"})
             continue
-        for each in detector.scores(next(scored)):
+        probabilities, embedding = next(scored)
+        origin = about_origin(detector.reference, detector.familiarity, item.scan_id, embedding)
+        for each in detector.scores(probabilities):
+            codes = (*(doubt.code for doubt in origin), *item.doubts, *(doubt.code for doubt in about_scores([each])))
             rows.append(
                 common
                 | {
@@ -151,6 +184,7 @@ def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
                     "probability": each.probability,
                     "threshold": each.threshold,
                     "decision": each.decision,
+                    "doubts": "; ".join(codes),
                 }
             )
     return rows
@@ -163,11 +197,11 @@ class _Parts:
         self.target = target
         self.folder = target.parent / f".{target.name}.parts"
         self.pending: list[dict[str, Any]] = []
-        job = self.folder / "job.json"
-        if job.is_file() and read_json(job, error=RunError).get("bundle_id") != bundle_id:
-            shutil.rmtree(self.folder)  # another bundle's scores
+        job, now = self.folder / "job.json", {"bundle_id": bundle_id, "columns": COLUMNS}
+        if job.is_file() and read_json(job, error=RunError) != now:
+            shutil.rmtree(self.folder)  # scores of another bundle, or of an earlier medtl
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(job, {"bundle_id": bundle_id})
+        write_json(job, now)
         self.written = sorted(self.folder.glob("part-*.parquet"))
         done = [pd.read_parquet(part, columns=["file"])["file"] for part in self.written]
         self.done: set[str] = set(pd.concat(done).unique()) if done else set()

@@ -64,6 +64,12 @@ def get(store: ReviewStore, case_id: int, *, by: User) -> Case:
         return _one(connection, case_id, by)
 
 
+def find(store: ReviewStore, scan_id: str, *, by: User) -> Case | None:
+    """The case of a scan; None where it has none."""
+    with store.reading() as connection:
+        return next(iter(read(connection, seen_by(by).where(CASES.c.scan_id == scan_id), by)), None)
+
+
 def claim(store: ReviewStore, case_id: int, *, by: User) -> Case:
     """Take a case for 30 minutes, or hold on to it for 30 more.
 

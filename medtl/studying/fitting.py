@@ -19,8 +19,8 @@ from medtl.evaluation.study.areas import scores_of
 from medtl.evaluation.study.results import Mark
 from medtl.finetuning.choose import choose
 from medtl.finetuning.config import FinetuneConfig, filled_in, strategies_for
-from medtl.finetuning.crossfit import FOLDS
 from medtl.finetuning.fit import fit
+from medtl.finetuning.folds import FOLDS
 from medtl.finetuning.parts import Parts
 from medtl.finetuning.strategies import AUTO, STRATEGIES
 from medtl.inference.bundle import Classifier

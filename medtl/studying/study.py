@@ -117,6 +117,8 @@ class Cell:
 def _task(data: Dataset, labels: LabelTable, strategy: str | None, settings: Sequence[str]) -> tuple[Task, Pool]:
     """What to fine-tune on and how, if the test part can judge it."""
     config = load(FinetuneConfig, file=None, settings=settings, strategy=strategy)
+    if config.tasks:
+        raise ConfigError("tasks: a study compares starts on the findings of one labels file; leave tasks out")
     for key, instead in (("encoder", "--starts"), ("seed", "--seeds")):
         if key in config.model_fields_set:
             raise ConfigError(f"--set {key}: a study takes it from {instead}")

@@ -21,6 +21,8 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import SMALL_ENCODER, build_encoder
 from medtl.inference.bundle import Bundle, Classifier, write_bundle
+from medtl.review.store import ReviewStore
+from tests.app.people import add_people, log_in
 
 FINDINGS = ("pneumonia", "large_nodule")
 VOLUMES = PreprocessSpec(dims=3, size_px=32, spacing_mm=2.0, input_px=16)
@@ -152,16 +154,32 @@ def url(bundle_folder: Path, folder: Path) -> Iterator[str]:
     yield from served(bundle_folder, folder)
 
 
+@pytest.fixture
+def reader(blank: Page, url: str, folder: Path) -> Page:
+    """The browser of Dr A, who is logged in at `url`."""
+    log_in(blank, url, reviews=folder / "r.db")
+    return blank
+
+
 @pytest.fixture(scope="session")
-def volume_url(volume_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("served-volumes")
-    (folder / "tmp").mkdir()
-    yield from served(volume_bundle, folder)
+def volume_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `folder`, of the server for volumes."""
+    path = tmp_path_factory.mktemp("served-volumes")
+    (path / "tmp").mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def volume_url(volume_bundle: Path, volume_folder: Path) -> Iterator[str]:
+    yield from served(volume_bundle, volume_folder)
 
 
 def served(bundle_folder: Path, folder: Path) -> Iterator[str]:
     """The address of a server, which must end politely and without a trace when it is asked to."""
     port = free_port()
+    store = ReviewStore(folder / "r.db")
+    add_people(store)
+    store.close()
     code = "import sys; from app.server import serve; serve(sys.argv[1], reviews=sys.argv[2], port=int(sys.argv[3]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(bundle_folder), str(folder / "r.db"), str(port)],

@@ -8,7 +8,7 @@ import pytest
 from app import panels
 from medtl.data.scan import Header, Scan
 from medtl.errors import ScanError
-from medtl.inference.runtime import FindingScore
+from medtl.inference.prediction import FindingScore
 
 HOSTILE = "</div><script>alert(1)</script><img src=x onerror=alert(1)>\"'"
 
@@ -44,11 +44,14 @@ def scan(**header: object) -> Scan:
     "html",
     [
         panels.finding_row(HOSTILE, 0.5, FindingScore(finding=HOSTILE, probability=0.2, threshold=0.5)),
-        panels.finding_row(HOSTILE, 0.5, None),
+        panels.nothing_row(HOSTILE),
+        panels.hidden_row(HOSTILE),
+        panels.without_pixels(HOSTILE, ScanError(HOSTILE, HOSTILE, HOSTILE)),
+        panels.banner(HOSTILE),
         panels.header(scan(modality=HOSTILE, view=HOSTILE, manufacturer=HOSTILE, scanner=HOSTILE, sex=HOSTILE)),
         panels.refusal(ScanError(HOSTILE, HOSTILE, HOSTILE)),
         panels.status(HOSTILE, busy=True),
-        panels.saved(HOSTILE, good=False),
+        panels.saved(HOSTILE),
         panels.caption(HOSTILE),
     ],
 )

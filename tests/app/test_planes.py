@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from app.planes import PLANES, cut, cut_spacing, hottest
-from app.render import HU_WINDOWS, WINDOWS, displayed, windows_of
-from medtl.data.scan import Scan
+from app.planes import PLANES, cut, cut_spacing, hottest, same_place
 
 
 def phantom() -> np.ndarray:
@@ -45,21 +43,6 @@ def test_hottest_voxel() -> None:
     assert hottest(np.zeros((5, 7, 9), np.float32)) == (2, 3, 4)
 
 
-def test_ct_has_the_windows_of_the_workstation() -> None:
-    hu = np.linspace(-1000, 1000, 4 * 4 * 4, dtype=np.float32).reshape(4, 4, 4)
-    scan = Scan(pixels=(hu + 1000) / 2000, hu=hu, source="ct", sha256="0" * 64)
-    assert windows_of(scan) == ["As read", *HU_WINDOWS]
-    [brain] = [name for name in HU_WINDOWS if name.startswith("Brain")]
-    assert brain == "Brain (40 / 80 HU)"
-    shown = displayed(scan, brain, lambda whole: whole[2])
-    # PS3.3 C.11.2.1.2.1: from (centre - 0.5) - (width - 1) / 2, and as far up
-    assert np.allclose(shown, np.clip((hu[2] - 39.5) / 79 + 0.5, 0, 1), atol=1e-6)
-
-
-def test_a_volume_keeps_one_window_for_all_slices() -> None:
-    values = np.random.default_rng(0).uniform(0.2, 0.8, (8, 8, 8)).astype(np.float32)
-    values[3] *= 0.5
-    scan = Scan(pixels=values, source="mr", sha256="0" * 64)
-    assert windows_of(scan) == list(WINDOWS)
-    dim, plain = (displayed(scan, "Full contrast", lambda whole, i=i: whole[i]) for i in (3, 4))
-    assert dim.mean() < 0.6 * plain.mean(), "a dim slice stays dim"
+def test_the_same_place_of_another_volume_is_at_the_same_share_of_each_side() -> None:
+    assert same_place([0, 3, 8], (5, 7, 9), (9, 13, 5)) == [0, 6, 4]
+    assert same_place([4, 6, 8], (5, 7, 9), (2, 3, 4)) == [1, 2, 3], "the last slice goes to the last"

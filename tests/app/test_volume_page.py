@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.people import log_in
 from tests.app.test_page import scored, shows
 
 
 @pytest.fixture
-def page(blank: Page, volume_url: str) -> Page:
+def page(blank: Page, volume_url: str, volume_folder: Path) -> Page:
+    log_in(blank, volume_url, reviews=volume_folder / "r.db")
     blank.goto(volume_url)
     blank.wait_for_selector("#upload")
     return blank
@@ -32,6 +34,7 @@ def shown(page: Page) -> str:
 
 
 def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> None:
+    page.locator("#to-case").click()
     slider = page.locator("#slice input[type=range]")
     expect(slider).to_be_disabled()
     page.set_input_files("#top input[type=file]", nifti)
@@ -45,14 +48,14 @@ def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> No
     number = 3 if slider.input_value() != "3" else 4
     slider.fill(str(number))
     expect(page.locator("#scan img")).not_to_have_attribute("src", before)
-    expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number}")
+    expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number} of 20, window As read")
 
     page.locator("#plane").get_by_text("Coronal").click()
     expect(slider).to_have_attribute("max", "40")
     shows(page, width=30, height=60)  # slices of 3 mm are shown three times as high
     expect(page.locator(".edge")).to_have_text(["R", "L", "H", "F"])
     page.locator("#plane").get_by_text("Axial").click()
-    expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number}")
+    expect(page.locator("#scan img")).to_have_attribute("alt", f"Axial slice {number} of 20, window As read")
 
     for name in ("#scan img", "#slice input[type=range]", "#plane", "#save", "#header", "#footer"):
         box = page.locator(name).bounding_box()

@@ -9,7 +9,7 @@ from medtl.data.scan import Scan
 from medtl.encoders.table import build_encoder
 from medtl.encoders.vit import VisionTransformer, padded, positions
 from medtl.inference.bundle import Bundle, Classifier
-from medtl.inference.explain import grad_cam
+from medtl.inference.explain import explain
 
 
 @pytest.mark.parametrize(("dims", "side", "patch"), [(2, 28, 4), (2, 64, 8), (2, 128, 8), (2, 224, 16), (3, 48, 8)])
@@ -61,7 +61,7 @@ def test_heatmaps_show_the_token_that_speaks(dims: int) -> None:
         name="t", findings=("f",), exclusive=False, thresholds={"f": 0.5}, temperatures={"f": 1.0}, flip_average=False,
         spec=spec, network="vit-tiny", input_px=side, training={}, calibration="",
     )  # fmt: skip
-    heat = grad_cam(classifier, bundle, scan, 0)
+    heat = explain(classifier, bundle, scan, 0, method="grad-cam")
     assert heat.shape == pixels.shape
     hottest = np.unravel_index(heat.argmax(), heat.shape)
     assert all(part.start <= at < part.stop for part, at in zip(place, hottest, strict=True))

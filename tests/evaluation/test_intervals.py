@@ -13,6 +13,7 @@ from medtl.evaluation.intervals import (
     CELLS,
     ROC_GRID,
     binary_intervals,
+    mean_auroc,
     multiclass_intervals,
     paired_difference,
     patient_weights,
@@ -227,3 +228,17 @@ def test_a_thousand_scans_take_less_than_three_seconds(binormal):
 def test_memory_does_not_grow_with_scans():
     block = next(patient_weights(np.arange(50_000), resamples=2000, seed=0))
     assert block.size <= CELLS
+
+
+def test_the_mean_over_findings(binormal):
+    y, p, patients = binormal(80, 1.0, seed=3)
+    z, q, _ = binormal(80, 0.5, seed=4)
+    alone = binary_intervals(y, p, patients, threshold=0.5).auroc
+    one = mean_auroc(np.stack([y, y], axis=1).astype(float), np.stack([p, p], axis=1), patients)
+    assert (one.value, one.low, one.high) == pytest.approx((alone.value, alone.low, alone.high), abs=1e-12)
+    labels = np.stack([y, z, np.ones(len(y))], axis=1).astype(float)
+    labels[:20, 1] = np.nan
+    found = mean_auroc(labels, np.stack([p, q, p], axis=1), patients)
+    expected = (roc_auc_score(y, p) + roc_auc_score(z[20:], q[20:])) / 2  # the third has one class only
+    assert found.value == pytest.approx(expected) and found.low < found.value < found.high
+    assert np.isnan(mean_auroc(labels[:, 2:], p[:, None], patients).value)

@@ -19,7 +19,8 @@ from medtl.errors import LabelError
 from medtl.finetuning import choose as module
 from medtl.finetuning.choose import choose, compare
 from medtl.finetuning.config import FinetuneConfig
-from medtl.finetuning.crossfit import FEWEST, FOLDS, OutOfFold, folds_of
+from medtl.finetuning.crossfit import OutOfFold
+from medtl.finetuning.folds import FEWEST, FOLDS, folds_of
 from medtl.finetuning.parts import remarks, split_labeled
 
 NAN = float("nan")

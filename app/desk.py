@@ -1,0 +1,169 @@
+"""Scans in memory: of the cases that are read next, and of uploads. Old ones give way to new ones."""
+
+import contextlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from app.case import NETWORK, Case, new_case
+from app.files import read_recorded
+from medtl.data.scan import Scan
+from medtl.data.sources import read_uploads
+from medtl.errors import ConfigError, ReviewError, ScanError
+from medtl.inference.prediction import FindingScore, Prediction
+from medtl.inference.runtime import Detector
+from medtl.review import cases, records, verdicts
+from medtl.review.export import settled
+from medtl.review.store import ReviewStore
+from medtl.review.users import User
+
+log = logging.getLogger("medtl.page")
+LARGEST_BYTES = 2**30
+"""Pixels that are kept of uploads: about 60 radiographs of 2048 x 2048."""
+MOST_AHEAD = 24
+"""Cases that are read ahead at a time: one for each reader at work, and some that were taken by another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A case with its scan, or with the reason why the scan cannot be shown."""
+
+    stored: records.Case
+    scan: Case | None = None
+    problem: ScanError | None = None
+
+
+class Desk:
+    """Brings the scan of a case, from a file, from an upload, or read ahead by a thread of its own.
+
+    Args:
+        readings: how many readers have to read a case that is uploaded.
+    """
+
+    def __init__(self, detector: Detector, store: ReviewStore, *, readings: int = 1) -> None:
+        self.detector, self.store, self.readings = detector, store, readings
+        self._uploads: OrderedDict[int, Scan] = OrderedDict()
+        self._ahead: OrderedDict[int, Future[Sheet]] = OrderedDict()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._lock = threading.Lock()
+
+    def open(self, stored: records.Case, *, by: User) -> Sheet:
+        """A case with its scan and the heatmap of its leading finding; at once where it was read ahead."""
+        with self._lock:
+            ahead = self._ahead.pop(stored.id, None)
+        if ahead is not None and not ahead.cancel() and ahead.exception() is None:
+            sheet = ahead.result()
+            if sheet.stored.scores == stored.scores and sheet.problem is None:
+                return replace(sheet, stored=stored)
+        return self._read(stored, by)
+
+    def is_ready(self, case_id: int) -> bool:
+        """Whether `open` has nothing to wait for."""
+        with self._lock:
+            ahead = self._ahead.get(case_id)
+        return ahead is not None and ahead.done()
+
+    def read_ahead(self, stored: records.Case, *, by: User) -> None:
+        """Begin to read a case that will probably be opened next."""
+        with self._lock:
+            if stored.id in self._ahead or stored.id in self._uploads:
+                return
+            self._ahead[stored.id] = self._reader.submit(self._read, stored, by)
+            while len(self._ahead) > MOST_AHEAD:
+                self._ahead.popitem(last=False)[1].cancel()
+
+    def take_in(self, files: list[tuple[str, bytes]], *, by: User) -> records.Case:
+        """Score an upload and make it a case, claimed by this reader; its pixels stay in memory only.
+
+        Raises:
+            ScanError: the files cannot be used.
+            ReviewError: another reader holds the case, or the store cannot be written.
+        """
+        scan = read_uploads(files, dims=self.detector.bundle.spec.dims)
+        known = cases.find(self.store, scan.scan_id, by=by)
+        if known is None or known.bundle_id != self.detector.bundle.bundle_id:
+            # A case whose file was recorded keeps its path.
+            path = Path(files[0][0]).name if known is None else known.path
+            case_id, _ = self._take_up(self._look(scan), path=path)
+        else:
+            case_id = known.id
+        stored = cases.claim(self.store, case_id, by=by)
+        with self._lock:
+            self._uploads[case_id] = scan
+            while len(self._uploads) > 1 and sum(_bytes(each) for each in self._uploads.values()) > LARGEST_BYTES:
+                self._uploads.popitem(last=False)
+        return stored
+
+    def pixels(self, stored: records.Case) -> Scan:
+        """The scan of a case, from an upload that is kept or from its file.
+
+        Raises:
+            ScanError: it can no longer be had.
+        """
+        with self._lock:
+            scan = self._uploads.get(stored.id)
+        return read_recorded(stored, dims=self.detector.bundle.spec.dims) if scan is None else scan
+
+    def settled(self, scan_ids: Sequence[str]) -> dict[tuple[str, str], int | None]:
+        """What readers said of these scans, by scan and finding, where all who should have read them."""
+        return settled(verdicts.of_scans(self.store, scan_ids))
+
+    def close(self) -> None:
+        """Read no more ahead."""
+        self._reader.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, stored: records.Case, by: User) -> Sheet:
+        try:
+            prediction = self._look(self.pixels(stored))
+            if stored.bundle_id != prediction.bundle_id:
+                _, anew = self._take_up(prediction, path=stored.path)
+                stored = replace(stored, bundle_id=anew.bundle_id, scores=anew.scores)
+            prediction = replace(prediction, scores=self._as_stored(stored))
+            case = Case(name=f"Case {stored.id}", prediction=prediction, prior=self._prior(stored, by))
+            case.heat(self.detector, case.leading())
+            return Sheet(stored=stored, scan=case)
+        except ScanError as problem:
+            return Sheet(stored=stored, problem=problem)
+        except ReviewError:
+            raise
+        except Exception:
+            log.exception("case %s could not be read", stored.id)
+            return Sheet(
+                stored=stored,
+                problem=ScanError("internal", stored.path, "medtl failed on this file; the server's log says where"),
+            )
+
+    def _prior(self, stored: records.Case, by: User) -> Scan | None:
+        """The last scan of the patient before this one, if its file can still be read."""
+        for other in cases.priors(self.store, stored.id, by=by):
+            if (other.received_at, other.id) < (stored.received_at, stored.id):
+                with contextlib.suppress(ScanError):
+                    return read_recorded(other, dims=self.detector.bundle.spec.dims)
+        return None
+
+    def _look(self, scan: Scan) -> Prediction:
+        with NETWORK:
+            return self.detector.predict(scan)
+
+    def _take_up(self, prediction: Prediction, *, path: str) -> tuple[int, records.NewCase]:
+        """Put what the network says into the store."""
+        try:
+            scored = new_case(prediction, path=path, readings=self.readings)
+        except ConfigError as problem:
+            raise ReviewError(str(problem)) from None
+        return cases.add(self.store, [scored])[0], scored
+
+    def _as_stored(self, stored: records.Case) -> tuple[FindingScore, ...]:
+        """What the detector said of the case when it was scored."""
+        said = {score.finding: score.probability for score in stored.scores}
+        return self.detector.scores(np.array([said[finding] for finding in self.detector.bundle.findings]))
+
+
+def _bytes(scan: Scan) -> int:
+    return scan.pixels.nbytes * (1 if scan.hu is None else 2)

@@ -1,0 +1,118 @@
+"""What the viewer puts on the page: layers of equal size over each other, in one pane or in two."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from app import panels
+from app.planes import PLANES, seen, seen_spacing
+from app.render import SHOWN_PX, scan_png, shown_size
+from app.windowing import BY_HAND, Window, displayed, unit_of
+from medtl.data.scan import Scan
+
+BUTTONS = """<div class="buttons" role="toolbar" aria-label="Picture" aria-orientation="vertical">
+<button type="button" data-do="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
+<button type="button" data-do="out" aria-label="Zoom out" title="Zoom out (-)">&minus;</button>
+<button type="button" data-do="fit" title="Fit the picture (0, or a double click)">Fit</button>
+<button type="button" data-do="mark" aria-label="Mark region" aria-pressed="false" title="Mark (M)">Mark</button>
+<button type="button" data-do="unmark" aria-label="Clear mark" title="Remove the mark" disabled>Clear</button>
+</div>"""
+HINT = '<div class="hint" role="status" aria-live="polite"></div>'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A scan as it is looked at.
+
+    Args:
+        window: the display window.
+        plane: of a volume, a name of `PLANES`.
+        at: the voxel of a volume that is looked at, one index an axis.
+    """
+
+    scan: Scan
+    window: Window
+    plane: str
+    at: list[int]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """Row and column spacing of the picture."""
+        return seen_spacing(self.scan, self.plane)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns of the picture, before it is brought to the body's proportions."""
+        axis = PLANES[self.plane].axis if self.scan.dims == 3 else None
+        rows, columns = (side for place, side in enumerate(self.scan.pixels.shape) if place != axis)
+        return rows, columns
+
+    @property
+    def slice_index(self) -> int | None:
+        """Of a volume, the number of the slice, from 0."""
+        return self.at[PLANES[self.plane].axis] if self.scan.dims == 3 else None
+
+    def said(self) -> str:
+        """What a reader who does not see it is told."""
+        unit = unit_of(self.scan).name
+        window = f"centre {self.window.centre:g}, width {self.window.width:g} {unit}"
+        shown = f"window {window}" if self.window.name == BY_HAND else f"window {self.window.name}"
+        if self.slice_index is None:
+            return f"The scan, {shown}"
+        count = self.scan.pixels.shape[PLANES[self.plane].axis]
+        return f"{self.plane} slice {self.slice_index + 1} of {count}, {shown}"
+
+
+def pane(look: Look, *, label: str = "") -> str:
+    """A picture with what lies on it: the place for a mark, the edges of the patient, a scale bar and a label.
+
+    Args:
+        label: in the corner; says which of two scans this is.
+    """
+    pixels = displayed(look.scan, look.window, lambda whole: seen(whole, look.plane, look.at))
+    said = f"{label}: {look.said()}" if label else look.said()
+    layers = panels.layer(scan_png(pixels, spacing_mm=look.spacing_mm), kind="scan layer", alt=said) + _place(look)
+    if look.scan.dims == 3:
+        layers += panels.edges(PLANES[look.plane].edges)
+    if look.spacing_mm is not None:
+        layers += '<div class="scale" aria-hidden="true"><span></span></div>'
+    return layers + (f'<span class="which">{escape(label)}</span>' if label else "")
+
+
+def _place(look: Look) -> str:
+    """The geometry that the browser needs: of the picture, of its pixels and of the body; marks are drawn into it."""
+    rows, columns = look.sides
+    width, height = shown_size((rows, columns), look.spacing_mm, longest=SHOWN_PX)
+    known = {
+        "scan": look.scan.scan_id,
+        "columns": columns,
+        "rows": rows,
+        "mm": columns * look.spacing_mm[1] if look.spacing_mm else "",
+        "slice": "" if look.slice_index is None else f"{look.plane},{look.slice_index}",
+    }
+    data = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in known.items())
+    return f'<svg class="place layer" viewBox="0 0 {width} {height}" aria-hidden="true" {data}></svg>'
+
+
+def outline(curves: list[npt.NDArray[np.float64]], size: tuple[int, int], *, alt: str) -> str:
+    """Closed curves (N, 2) of x and y in a picture of `size` (width, height): light on dark, seen on any grey."""
+    if not curves:
+        return ""
+    path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in curve) + "Z" for curve in curves)
+    return (
+        f'<svg class="outline layer" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(alt)}">'
+        f'<path class="under" d="{path}"/><path class="over" d="{path}"/></svg>'
+    )
+
+
+def beside_label(scan: Scan, prior: Scan) -> str:
+    """What the other scan is, by the dates in both headers: "prior, 61 days before"; "prior" where one has none."""
+    if scan.header.acquired is None or prior.header.acquired is None:
+        return "prior"
+    days = (scan.header.acquired - prior.header.acquired).days
+    counted = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+    if days == 0:
+        return "prior, the same day"
+    return f"prior, {counted} before" if days > 0 else f"other scan, {counted} later"

@@ -1,0 +1,23 @@
+"""Lists of numbers on the command line."""
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class ListsOfNumbers(TyperCommand):
+    """Options whose metavar ends in `...` take all numbers that follow: `--labels-per-class 10 30`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        lists = {name for each in self.params if (each.metavar or "").endswith("...") for name in each.opts}
+        spread, option = list[str](), ""
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in lists else ""
+            elif option and spread[-1] != option:
+                if not word.replace(".", "", 1).isdigit():
+                    option = ""
+                else:
+                    spread.append(option)
+            spread.append(word)
+        return super().parse_args(ctx, spread)

@@ -1,0 +1,23 @@
+"""`medtl teach`: findings that a bundle learns later."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import medtl
+
+
+def teach(
+    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    out: Annotated[Path, typer.Option(help="The new bundle's folder; may be the same one.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV: path or scan_id, then 0, 1 or nothing for each finding [default: the dataset's]"),
+    ] = None,
+    finding: Annotated[str | None, typer.Option(help="The column to teach [default: all]")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Teach findings anew that the bundle knows.")] = False,
+) -> None:
+    """Teach a bundle a new finding from a few examples, in seconds; what it knows stays as it is."""
+    medtl.teach(bundle, dataset, out=out, labels=labels, finding=finding, replace=replace)

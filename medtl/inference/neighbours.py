@@ -1,0 +1,81 @@
+"""Similar cases: which labeled scans lie nearest, to the encoder of the detector."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from medtl.data.duplicates import LEAST_CORRELATION, fine_structure
+from medtl.inference.reference import Bytes, Reference, direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarScan:
+    """A labeled scan of the training.
+
+    Args:
+        scan_id: its name, by which the review store knows verdicts on it.
+        similarity: cosine of the embeddings, -1 to 1.
+        labels: by finding 1, 0, or None where it is not known.
+        thumbnail: (96, 96) uint8, None where the bundle keeps no pictures.
+    """
+
+    scan_id: str
+    similarity: float
+    labels: dict[str, int | None]
+    thumbnail: Bytes | None
+
+
+def similar(
+    reference: Reference,
+    embedding: npt.NDArray[np.float32],
+    k: int,
+    *,
+    findings: Sequence[str],
+    scan_id: str = "",
+    picture: Bytes | None = None,
+) -> tuple[SimilarScan, ...]:
+    """The k labeled scans with the largest cosine, the nearest first, each of another patient.
+
+    The scan itself is left out, and so is what shows the same picture (the same film exported twice): it would say
+    nothing new.
+
+    Args:
+        embedding: (D,) of the scan.
+        findings: (F,) names of the reference's labels.
+        scan_id: the scan's own name.
+        picture: (96, 96) the scan's own thumbnail; without it, and in bundles without thumbnails, copies under another
+            name are not noticed.
+
+    Returns:
+        Fewer than k where the reference holds fewer.
+    """
+    if len(reference) == 0:
+        return ()
+    cosines = reference.directions @ direction(np.asarray(embedding, np.float32))
+    itself = None if picture is None else fine_structure(picture[None])
+    found: list[SimilarScan] = []
+    shown: set[int] = set()
+    for row in np.argsort(-cosines, kind="stable"):
+        if len(found) == k:
+            break
+        patient = int(reference.patients[row])
+        if reference.scan_ids[row] == scan_id or patient in shown:
+            continue
+        there = reference.thumbnails[int(row)] if reference.thumbnails is not None else None
+        if there is not None and itself is not None and fine_structure(there[None]) @ itself >= LEAST_CORRELATION:
+            continue
+        shown.add(patient)
+        found.append(
+            SimilarScan(
+                scan_id=reference.scan_ids[row],
+                similarity=float(cosines[row]),
+                labels={
+                    name: None if np.isnan(value) else int(value)
+                    for name, value in zip(findings, reference.labels[row], strict=True)
+                },
+                thumbnail=there,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""`reference.safetensors`: what a bundle keeps of the labeled scans that its detector was trained on.
+
+| tensor | |
+|---|---|
+| `embeddings` | (N, D) float16 |
+| `labels` | (N, F) float32: 0, 1 or NaN, in the order of the bundle's findings |
+| `patients` | (N,) int64: scans with the same number are of one patient; the numbers name nobody |
+| `thumbnails` | (N, 96, 96) uint8, the scan as it is shown, of a volume the axial slice through its middle |
+
+The metadata hold `scan_ids`, a JSON list of N names. Bundles of earlier versions have no `patients`, those made with
+`thumbnails: false` no `thumbnails`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from medtl.data.dataset import Dataset
+from medtl.data.resample import resized
+from medtl.errors import BundleError
+
+NAME = "reference.safetensors"
+THUMBNAIL_PX = 96
+READ_AT_ONCE = 64
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Thumbnails:
+    """Pictures (96, 96) uint8 by row, read from the file when they are asked for.
+
+    The file stays open, so that a bundle that is replaced meanwhile does not mix its pictures into this one's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._slices = safe_open(path, "np").get_slice("thumbnails")  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, row: int | slice) -> Bytes:
+        pictures: Bytes = self._slices[row] if isinstance(row, slice) else self._slices[row : row + 1][0]
+        return pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The labeled scans that a detector was trained on.
+
+    Args:
+        embeddings: (N, D) float32.
+        labels: (N, F) of 0, 1 or NaN.
+        scan_ids: their N names.
+        patients: (N,) equal for scans of one patient.
+        thumbnails: their pictures, or None where the bundle keeps none.
+    """
+
+    embeddings: Floats
+    labels: Floats
+    scan_ids: tuple[str, ...]
+    patients: npt.NDArray[np.int64]
+    thumbnails: Thumbnails | Bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.scan_ids)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The scan ids, to look one up."""
+        return frozenset(self.scan_ids)
+
+    @cached_property
+    def directions(self) -> Floats:
+        """(N, D): the embeddings at length 1."""
+        return direction(self.embeddings)
+
+
+def direction(embeddings: Floats) -> Floats:
+    """Embeddings (..., D) at length 1, so that their dot products are cosines."""
+    lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(lengths, 1e-12), np.float32)
+
+
+def reference_of(
+    *,
+    embeddings: Floats,
+    labels: Floats,
+    scan_ids: Sequence[str],
+    patients: Sequence[str] | None = None,
+    thumbnails: Bytes | None = None,
+) -> Reference:
+    """The reference of scans whose patients have names, which are not kept.
+
+    Args:
+        embeddings: (N, D).
+        labels: (N, F), NaN is unknown.
+        scan_ids: (N,) their names.
+        patients: (N,) whose they are. An empty one, and None for all, makes the scan a patient of its own.
+        thumbnails: (N, 96, 96).
+    """
+    names = [""] * len(scan_ids) if patients is None else patients
+    whose = [f"id {name}" if name else f"scan {scan}" for name, scan in zip(names, scan_ids, strict=True)]
+    return Reference(
+        embeddings=embeddings,
+        labels=labels,
+        scan_ids=tuple(scan_ids),
+        patients=np.unique(np.array(whose, dtype=str), return_inverse=True)[1].astype(np.int64),
+        thumbnails=thumbnails,
+    )
+
+
+def write_reference(folder: Path, reference: Reference) -> None:
+    """Write the file into a bundle's folder."""
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "embeddings": np.ascontiguousarray(reference.embeddings, np.float16),
+        "labels": np.ascontiguousarray(reference.labels, np.float32),
+        "patients": np.ascontiguousarray(reference.patients, np.int64),
+    }
+    if reference.thumbnails is not None:
+        tensors["thumbnails"] = np.ascontiguousarray(reference.thumbnails[:], np.uint8)
+    (folder / NAME).write_bytes(save(tensors, {"scan_ids": json.dumps(reference.scan_ids)}))
+
+
+def read_reference(folder: Path) -> Reference:
+    """What a bundle keeps of its training scans.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    path = folder / NAME
+    try:
+        with safe_open(path, "np") as file:
+            names, kept = tuple(json.loads(file.metadata()["scan_ids"])), set(file.keys())
+            embeddings, labels = file.get_tensor("embeddings").astype(np.float32), file.get_tensor("labels")
+            patients = file.get_tensor("patients") if "patients" in kept else np.arange(len(names))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise BundleError(f"{path}: cannot be read ({problem}); copy it again") from None
+    if not len(embeddings) == len(labels) == len(patients) == len(names):
+        raise BundleError(f"{path}: its tables differ in length; copy it again")
+    return Reference(
+        embeddings=embeddings,
+        labels=labels,
+        scan_ids=names,
+        patients=patients,
+        thumbnails=Thumbnails(path) if "thumbnails" in kept else None,
+    )
+
+
+def thumbnail(stored: Bytes) -> Bytes:
+    """A stored block (C, S, S) or (C, S, S, S) as a picture (96, 96).
+
+    Of a volume it is the axial slice through the middle, as radiologists see it: the front is up, the patient's right
+    is on the left.
+    """
+    first = stored[0] if stored.ndim == 3 else stored[0, stored.shape[1] // 2, ::-1, ::-1]
+    small = resized(np.ascontiguousarray(first, np.float32), (THUMBNAIL_PX, THUMBNAIL_PX))
+    return np.asarray(np.clip(small + 0.5, 0, 255), np.uint8)
+
+
+def thumbnails_of(data: Dataset, rows: npt.NDArray[np.int64]) -> Bytes:
+    """Pictures (N, 96, 96) of rows of a dataset's manifest."""
+    pictures = np.empty((len(rows), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    for first in range(0, len(rows), READ_AT_ONCE):
+        for i, block in enumerate(data.pixels(rows[first : first + READ_AT_ONCE])):
+            pictures[first + i] = thumbnail(block)
+    return pictures

@@ -1,0 +1,64 @@
+"""What the viewer sends to the browser, and what comes back from it."""
+
+import datetime
+
+import numpy as np
+import pytest
+
+from app.viewer_html import Look, beside_label, outline, pane
+from app.windowing import AS_READ, BY_HAND, Window
+from medtl.data.scan import Header, Scan
+
+
+def scan(shape: tuple[int, ...], *, spacing_mm: tuple[float, ...] | None = None, day: int | None = None) -> Scan:
+    acquired = None if day is None else datetime.date(2026, 1, 1) + datetime.timedelta(days=day)
+    return Scan(
+        pixels=np.zeros(shape, np.float32),
+        spacing_mm=spacing_mm,
+        header=Header(acquired=acquired),
+        source="a",
+        sha256="0" * 64,
+    )
+
+
+AS_IT_IS = Window(name=AS_READ, centre=50, width=100)
+
+
+def test_an_image_says_its_geometry() -> None:
+    html = pane(Look(scan=scan((20, 30), spacing_mm=(0.2, 0.1)), window=AS_IT_IS, plane="Axial", at=[]))
+    # Rows twice as far apart as columns: 40 units high.
+    for part in ('viewBox="0 0 30 40"', 'data-columns="30"', 'data-rows="20"', 'data-mm="3.0"', 'data-slice=""'):
+        assert part in html, part
+    assert 'alt="The scan, window As read"' in html and 'class="scale"' in html and "edge" not in html
+    assert 'class="scale"' not in pane(Look(scan=scan((20, 30)), window=AS_IT_IS, plane="Axial", at=[]))
+
+
+def test_a_slice_says_where_it_is() -> None:
+    window = Window(name=BY_HAND, centre=30, width=12.5)
+    look = Look(scan=scan((5, 7, 9), spacing_mm=(3.0, 1.0, 1.0)), window=window, plane="Coronal", at=[1, 4, 2])
+    html = pane(look, label='prior "<x>')
+    for part in ('viewBox="0 0 9 15"', 'data-rows="5"', 'data-slice="Coronal,4"', 'data-mm="9.0"', ">H</span>"):
+        assert part in html, part
+    assert "Coronal slice 5 of 7, window centre 30, width 12.5 %" in html
+    assert "prior &quot;&lt;x&gt;" in html and "<x>" not in html
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "said"),
+    [
+        (100, 39, "prior, 61 days before"),
+        (100, 99, "prior, 1 day before"),
+        (100, 100, "prior, the same day"),
+        (100, 105, "other scan, 5 days later"),
+        (100, None, "prior"),
+        (None, 39, "prior"),
+    ],
+)
+def test_what_the_other_scan_is(now: int | None, then: int | None, said: str) -> None:
+    assert beside_label(scan((4, 4), day=now), scan((4, 4), day=then)) == said
+
+
+def test_an_outline_is_a_closed_path() -> None:
+    html = outline([np.array([[1.0, 2.0], [3.04, 2.0], [1.0, 5.0]])], (10, 20), alt="<b>")
+    assert html.count('d="M1.0 2.0L3.0 2.0L1.0 5.0Z"') == 2 and 'viewBox="0 0 10 20"' in html and "<b>" not in html
+    assert outline([], (10, 20), alt="") == ""

@@ -1,0 +1,119 @@
+"""What a bundle keeps of its training scans: written, read, damaged, of earlier versions, without names."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+import medtl
+from medtl.data.dataset import Dataset
+from medtl.data.sources import read_scan
+from medtl.errors import BundleError
+from medtl.inference.reference import NAME, Reference, read_reference, thumbnail
+from tests.inference.conftest import DEGREES, pictures
+
+
+def test_written_and_read(reference: Reference) -> None:
+    assert reference.scan_ids == tuple(f"scan{degrees}" for degrees in DEGREES) and len(reference) == 6
+    assert reference.patients[1] == reference.patients[2] and len(set(reference.patients.tolist())) == 5
+    assert np.array_equal(reference.thumbnails[3], pictures()[3])
+    assert np.linalg.norm(reference.directions, axis=1) == pytest.approx(np.ones(6), abs=1e-6)
+
+
+def test_patients_are_numbers_only(reference: Reference, tmp_path: Path) -> None:
+    content = (tmp_path / NAME).read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert set(header) == {"__metadata__", "embeddings", "labels", "patients", "thumbnails"}
+    assert set(header["__metadata__"]) == {"scan_ids"} and header["patients"]["dtype"] == "I64"
+
+
+def test_a_replaced_file_does_not_mix_its_pictures_in(reference: Reference, tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"\0" * 100)
+    (tmp_path / "new").rename(tmp_path / NAME)
+    assert np.array_equal(reference.thumbnails[5], pictures()[5])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "message"),
+    [
+        ({"embeddings": np.zeros((2, 3))}, {"scan_ids": '["a", "b"]'}, "cannot be read"),
+        ({"embeddings": np.zeros((2, 3)), "labels": np.zeros((2, 1))}, {}, "cannot be read"),
+        ({"embeddings": np.zeros((2, 3)), "labels": np.zeros((1, 1))}, {"scan_ids": '["a", "b"]'}, "differ in length"),
+    ],
+)
+def test_damage_is_said(tmp_path: Path, tensors: dict, metadata: dict, message: str) -> None:
+    (tmp_path / NAME).write_bytes(save(tensors, metadata or None))
+    with pytest.raises(BundleError, match=message):
+        read_reference(tmp_path)
+
+
+def test_a_picture_is_the_stored_block_smaller() -> None:
+    block = np.zeros((1, 192, 192), np.uint8)
+    block[0, :96] = 200
+    small = thumbnail(block)
+    assert small.shape == (96, 96) and small.dtype == np.uint8
+    assert (small[:46] == 200).all() and (small[50:] == 0).all()
+
+
+def test_of_a_volume_the_middle_slice_is_kept_front_up_and_right_on_the_left() -> None:
+    block = np.zeros((1, 96, 96, 96), np.uint8)  # depth grows to the head, rows to the front, columns to the right
+    block[0, 48, 80, 90] = 255
+    row, column = np.unravel_index(thumbnail(block).argmax(), (96, 96))
+    assert (row, column) == (95 - 80, 95 - 90)
+
+
+def test_a_bundle_knows_its_training_scans(bundle: Path, dataset: Dataset, scans: Path) -> None:
+    detector = medtl.load(bundle)
+    train = dataset.manifest[dataset.manifest["split"] == "train"]
+    reference = detector.reference
+    assert set(reference.scan_ids) == set(train["scan_id"])
+    assert len(set(reference.patients.tolist())) == train["patient_id"].nunique()
+    row = int(np.flatnonzero(dataset.manifest["scan_id"] == reference.scan_ids[7])[0])
+    assert np.array_equal(reference.thumbnails[7], thumbnail(dataset.pixels(np.array([row]))[0]))
+    prediction = detector.predict(scans / dataset.manifest["path"][row])
+    assert prediction.embedding == pytest.approx(reference.embeddings[7], abs=2e-3)  # kept as float16
+    found = detector.similar(prediction, 4)
+    assert len(found) == 4 and reference.scan_ids[7] not in {each.scan_id for each in found}
+    assert found[0].similarity >= found[-1].similarity
+
+
+def test_pictures_can_be_left_out(dataset: Dataset, scans: Path, tmp_path: Path) -> None:
+    settings = ["steps=2", "input_px=32", "thumbnails=false"]
+    out = medtl.finetune(dataset.folder, out=tmp_path / "b", settings=settings)
+    detector = medtl.load(out)
+    assert detector.reference.thumbnails is None
+    assert "| pictures | none kept |" in (out / "card.md").read_text()
+    assert all(each.thumbnail is None for each in detector.similar(detector.predict(scans / "images/p01_0.png")))
+
+
+def aged(bundle: Path, copy: Path) -> Path:
+    """The bundle as the version before wrote it."""
+    shutil.copytree(bundle, copy)
+    settings = json.loads((copy / "bundle.json").read_text())
+    for key in ("bands", "observed", "population", "bundle_id"):
+        settings.pop(key)
+    signed = {key: value for key, value in settings.items() if key not in ("format", "medtl", "torch")}
+    digest = hashlib.sha256((copy / "model.safetensors").read_bytes())
+    digest.update(json.dumps(signed, sort_keys=True).encode())
+    settings["bundle_id"] = digest.hexdigest()[:12]
+    (copy / "bundle.json").write_text(json.dumps(settings))
+    now = read_reference(bundle)
+    tensors = {"embeddings": now.embeddings.astype(np.float16), "labels": now.labels}
+    (copy / NAME).write_bytes(save(tensors, {"scan_ids": json.dumps(now.scan_ids)}))
+    return copy
+
+
+def test_a_bundle_of_an_earlier_version_decides_as_before(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    new, old = medtl.load(bundle), medtl.load(aged(bundle, tmp_path / "old"))
+    assert old.bundle.bands == {} and new.bundle.bands.keys() == {"spot"}
+    for path in sorted((scans / "images").iterdir())[:10]:
+        before, now = old.predict(path)["spot"], new.predict(path)["spot"]
+        assert before.probability == now.probability and before.band is None and before.observed is None
+        assert before.decision == ("positive" if before.probability >= before.threshold else "negative")
+    prediction = old.predict(read_scan(scans / "images/p05_0.png"))
+    assert len(old.similar(prediction, 3)) == 3 and old.similar(prediction)[0].thumbnail is None
+    assert {doubt.code for doubt in old.doubts(prediction)} <= {"seen", "unlike", "near", "quality_clipped"}

@@ -1,0 +1,50 @@
+"""What `medtl score` writes beside a probability: open answers, and codes of reasons to doubt it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import medtl
+from medtl.data.dataset import Dataset
+from medtl.files import write_json
+from medtl.review.intake import import_scores
+
+
+@pytest.fixture
+def inputs(scans: Path, tmp_path: Path) -> Path:
+    """A training scan, a test scan, one that is all one grey, and a file that is no scan."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(scans / "images/p01_0.png", folder / "a-train.png")
+    shutil.copy(scans / "images/p02_0.png", folder / "b-test.png")
+    Image.fromarray(np.full((40, 40), 90, np.uint8)).save(folder / "c-blank.png")
+    (folder / "d.dcm").write_bytes(b"no scan")
+    return folder
+
+
+def test_doubts_are_the_detectors(bundle: Path, dataset: Dataset, inputs: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(medtl.score(bundle, inputs, out=tmp_path / "s.parquet"))
+    table.index = table["path"].map(lambda path: Path(path).stem)
+    detector = medtl.load(bundle)
+    for name in ("a-train", "b-test", "c-blank"):
+        prediction = detector.predict(inputs / f"{name}.png")
+        assert table.loc[name, "doubts"] == "; ".join(doubt.code for doubt in detector.doubts(prediction))
+        assert table.loc[name, "decision"] == prediction["spot"].decision
+    assert table.loc["a-train", "doubts"].startswith("seen")
+    assert "seen" not in table.loc["b-test", "doubts"]
+    assert "quality_blank" in table.loc["c-blank", "doubts"]
+    assert table.loc["d", "doubts"] == "" and table.loc["d", "decision"] == "refused"
+    assert import_scores(tmp_path / "s.parquet", reviews=tmp_path / "r.db") == 3
+
+
+def test_parts_of_an_earlier_version_are_scored_again(bundle: Path, inputs: Path, tmp_path: Path) -> None:
+    parts = tmp_path / ".s.csv.parts"
+    parts.mkdir()
+    write_json(parts / "job.json", {"bundle_id": medtl.load(bundle).bundle.bundle_id})
+    pd.DataFrame({"path": ["x"], "file": ["x"], "decision": ["positive"]}).to_parquet(parts / "part-000000.parquet")
+    table = pd.read_csv(medtl.score(bundle, inputs, out=tmp_path / "s.csv"), keep_default_na=False)
+    assert len(table) == 4 and "x" not in set(table["path"])
