@@ -172,7 +172,10 @@ class Login:
             body += part
             if len(body) > LARGEST_FORM_BYTES:
                 return None
-        fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10))
+        try:
+            fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10))
+        except ValueError:  # more fields than any form has
+            return None
         given, kept = fields.get("form", ""), request.cookies.get(self._form, "")
         return fields if kept and secrets.compare_digest(given.encode(), kept.encode()) else None
 

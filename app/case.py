@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medtl.data.nameless import nameless
 from medtl.data.scan import Scan
-from medtl.inference.runtime import Detector, Prediction
+from medtl.errors import ReviewError
+from medtl.inference.prediction import Prediction
+from medtl.inference.runtime import Detector
 from medtl.review.records import NewCase, Score
 
 Heat = npt.NDArray[np.float32]
@@ -54,22 +57,19 @@ class Case:
         return max(self.prediction.scores, key=lambda score: (score.flagged, score.probability)).finding
 
 
-def new_case(prediction: Prediction, *, path: str, patient_id: str = "", readings: int = 1) -> NewCase:
+def new_case(prediction: Prediction, *, path: str, readings: int = 1) -> NewCase:
     """A scored scan as the store takes it up.
 
     Args:
         path: where its file lies; of an upload the name.
-        patient_id: a pseudonym.
         readings: how many readers have to read it.
+
+    Raises:
+        ConfigError: its patient needs a pseudonym, and there is no salt.
     """
     scan = prediction.scan
-    known = {
-        "age_years": scan.header.age_years,
-        "sex": scan.header.sex,
-        "modality": scan.header.modality,
-        "view": scan.header.view,
-        "body_part": scan.header.body_part,
-    }
+    facts = {name: value for name, value in nameless(scan.header).items() if value is not None}
+    patient = str(facts.pop("patient_id", ""))
     return NewCase(
         scan_id=scan.scan_id,
         sha256=scan.sha256,
@@ -79,8 +79,8 @@ def new_case(prediction: Prediction, *, path: str, patient_id: str = "", reading
             Score(finding=s.finding, probability=s.probability, threshold=s.threshold, decision=s.decision)
             for s in prediction.scores
         ),
-        patient_id=patient_id,
-        facts={name: value for name, value in known.items() if value is not None},
+        patient_id=patient,
+        facts=facts,
         readings_wanted=readings,
     )
 
@@ -90,6 +90,8 @@ def take(uploads: list[str]) -> list[tuple[str, bytes]]:
     paths = [Path(upload) for upload in uploads]
     try:
         return [(path.name, path.read_bytes()) for path in paths]
+    except FileNotFoundError:  # somebody sent the same bytes, which lie in one file, and was faster
+        raise ReviewError(f"{paths[0].name}: is gone from the server; open the file again") from None
     finally:
         for path in paths:
             path.unlink(missing_ok=True)

@@ -6,13 +6,13 @@ from typing import Any
 import gradio as gr
 
 from app import panels, reasons, tables
-from app.choices import Choices
+from app.choices import Choices, text_of
 from app.desk import Desk
 from app.events import DRAWS
 from app.reading import Reading
 from app.verdict_view import VerdictView
 from app.viewer import NO_HEAT, Viewer
-from medtl.errors import ScanError
+from medtl.errors import ReviewError, ScanError
 from medtl.review.records import Case
 
 HOURS_8 = 8 * 3600
@@ -42,12 +42,13 @@ class CaseView:
             with gr.Column(elem_id="facts"):
                 self.verdict.place_findings()
                 self.reasons = gr.HTML("", elem_id="reasons")
+                self.priors = gr.HTML("", elem_id="priors")
                 self.header = gr.HTML(panels.header(None), elem_id="header")
             with gr.Column(elem_id="verdict"):
                 self.verdict.place_signing()
         self.settings = self.viewer.controls
         self.outputs = [
-            *(self.reading, self.scan, self.token, self.current, self.reasons, self.header),
+            *(self.reading, self.scan, self.token, self.current, self.reasons, self.priors, self.header),
             *self.viewer.outputs,
             *self.verdict.outputs,
         ]
@@ -58,7 +59,8 @@ class CaseView:
         given = [self.reading, *self.settings, self.current]
         changed = [self.current, self.reasons, *self.viewer.outputs]
         self.pick.click(self.look_at, given, changed, js=PICKED, **DRAWS)
-        self.viewer.finding.input(self.place_of, [self.viewer.finding], self.current, **DRAWS)
+        chosen = [self.reading, self.viewer.finding]
+        self.viewer.finding.input(self.follow, chosen, [self.current, self.reasons], **DRAWS)
 
     def look_at(self, reading: Reading | None, *given: Any) -> Any:
         """Another finding, whose place comes last: its heatmap, if the reader may see it."""
@@ -71,13 +73,21 @@ class CaseView:
         shown: Changes = self.viewer.explain(reading.scan, name, *settings)
         return {self.current: place, self.viewer.finding: name, self.reasons: self._reasons(reading, name)} | shown
 
-    def place_of(self, finding: str) -> Any:
-        """The finding whose heatmap was chosen is the one that the keys speak about."""
-        return gr.skip() if finding == NO_HEAT else str(self.bundle.findings.index(finding))
+    def follow(self, reading: Reading | None, finding: str) -> Any:
+        """The finding whose heatmap was chosen is the one that the keys and the reasons speak about."""
+        if reading is None or finding == NO_HEAT:
+            return gr.skip()
+        return {self.current: str(self.bundle.findings.index(finding)), self.reasons: self._reasons(reading, finding)}
 
-    def finding_at(self, place: str) -> str:
-        """The finding that the keys and a marked region speak about."""
-        return self.bundle.findings[int(place or 0)]
+    def finding_at(self, place: int) -> str:
+        """The finding that a region was marked for.
+
+        Raises:
+            ReviewError: there are fewer findings.
+        """
+        if place >= len(self.bundle.findings):
+            raise ReviewError(f"a region is marked for finding {place + 1}, and there is none; mark it again")
+        return self.bundle.findings[place]
 
     def empty(self, picture: str = "") -> Changes:
         """No case; in the scan's place a fragment such as a refusal."""
@@ -86,6 +96,7 @@ class CaseView:
             self.scan: None,
             self.token: "",
             self.reasons: "",
+            self.priors: "",
             self.header: panels.header(None),
             **self.viewer.cleared(picture),
             **self.verdict.empty(),
@@ -102,13 +113,15 @@ class CaseView:
             priors: other cases of the same patient.
             kept: choices that he took back.
         """
-        name, findings = reading.looked_at(), list(self.bundle.findings)
+        findings, marked = list(self.bundle.findings), reading.marked(kept)
+        name, region = (reading.looked_at(), None) if marked is None or marked[0] not in findings else marked
         changes = {
             self.reading: reading,
             self.scan: reading.scan,
             self.token: reading.token,
             self.current: str(findings.index(name)) if name in findings else "0",
-            self.reasons: self._reasons(reading, name) + tables.prior_list(reading.stored, priors),
+            self.reasons: self._reasons(reading, name),
+            self.priors: tables.prior_list(reading.stored, priors),
             **self.verdict.shown(reading, kept),
         }
         if reading.scan is None:
@@ -123,6 +136,8 @@ class CaseView:
                 self.viewer.finding: gr.update(value=NO_HEAT, interactive=False),
             }
         changes |= self.viewer.show(reading.scan, *settings, finding=name)
+        if region is not None:
+            changes[self.viewer.region] = text_of(region, findings.index(name))
         return changes | {self.viewer.finding: gr.update(value=name, interactive=True)}
 
     def _reasons(self, reading: Reading, finding: str) -> str:
@@ -133,8 +148,9 @@ class CaseView:
         alike = detector.similar(prediction)
         said = self._desk.settled([each.scan_id for each in alike])
         readers = {scan_id: READERS[label] for (scan_id, name), label in said.items() if name == finding}
+        found = detector.doubts(prediction)
         return (
-            reasons.wording(prediction[finding])
-            + reasons.doubts(detector.doubts(prediction))
+            reasons.wording(prediction[finding], found, named=len(self.bundle.findings) > 1)
+            + reasons.doubts(found)
             + reasons.similar_cases(alike, finding, said=readers)
         )

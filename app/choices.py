@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medtl.errors import ReviewError
-from medtl.review.records import VERDICTS, Case, Region, StoredVerdict, Verdict
+from medtl.review.marks import name_of
+from medtl.review.records import UNASKED, VERDICTS, Case, Region, StoredVerdict, Verdict, label
 
 TRUTH = ("present", "absent", "unsure")
 """What is asked where there is no answer to agree with: it is hidden, the detector is uncertain, or a lead decides."""
@@ -20,9 +21,9 @@ def verdict_on(choice: str, decision: str) -> tuple[str, int | None]:
     """A choice as the store keeps it: a verdict on the decision, and the label where it was said outright."""
     if choice not in _LABELS:
         return choice, None
-    label = _LABELS[choice]
-    agrees = label == {"positive": 1, "negative": 0}.get(decision)
-    return ("agree" if agrees else "disagree"), label
+    relabel = _LABELS[choice]
+    agrees = relabel == {"positive": 1, "negative": 0}.get(decision)
+    return ("agree" if agrees else "disagree"), relabel
 
 
 def choice_of(said: StoredVerdict, choices: Sequence[str]) -> str | None:
@@ -38,14 +39,16 @@ def region_of(text: str) -> Region | None:
     """The box that the viewer's hidden field holds; None where nothing is marked.
 
     Args:
-        text: "x0,y0,x1,y1" in pixels of the image, or "x0,y0,x1,y1,Axial,41" in pixels of that slice, counted from 0.
+        text: "x0,y0,x1,y1" in pixels of the image, or "x0,y0,x1,y1,Axial,41" in pixels of that slice, counted from 0;
+            after it "@1", the place of the finding that it was marked for, which `place_of` reads.
 
     Raises:
         ReviewError: it is no box.
     """
     if not text.strip():
         return None
-    corners, cut = text.split(",")[:4], text.split(",")[4:]
+    numbers = text.partition("@")[0].split(",")
+    corners, cut = numbers[:4], numbers[4:]
     try:
         x0, y0, x1, y1 = map(float, corners)
         plane, index = (cut[0], int(cut[1])) if cut else (None, None)
@@ -54,6 +57,24 @@ def region_of(text: str) -> Region | None:
     except (ValueError, IndexError):
         raise ReviewError(f"the marked region '{text[:80]}' is none; mark it again") from None
     return Region(kind="box", points=((x0, y0), (x1, y1)), plane=plane, slice_index=index)
+
+
+def place_of(text: str) -> int:
+    """The place among the findings of the one that a region was marked for.
+
+    Raises:
+        ReviewError: the text names none.
+    """
+    place = text.partition("@")[2]
+    if not place.isdecimal():
+        raise ReviewError(f"the marked region '{text[:80]}' belongs to no finding; mark it again")
+    return int(place)
+
+
+def text_of(box: Region, place: int) -> str:
+    """What `region_of` and `place_of` read."""
+    cut = [] if box.plane is None else [box.plane, str(box.slice_index)]
+    return ",".join([*(str(at) for point in box.points for at in point), *cut]) + f"@{place}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +86,8 @@ class Choices:
         instead: a finding that is there instead of one he disagreed with; may be empty.
         bad_image: the scan is too poor to judge.
         note: about the whole case.
-        region: where the finding `looked_at` is.
+        region: where the finding `looked_at` is, the one that it was marked for.
+        to_teach, marked: a finding that the detector does not know, and one of `TRUTH` about it, or None.
     """
 
     said: Mapping[str, str | None]
@@ -74,6 +96,8 @@ class Choices:
     note: str = ""
     region: Region | None = None
     looked_at: str = ""
+    to_teach: str = ""
+    marked: str | None = None
 
     def verdicts(self, case: Case, *, blind: bool, decides: bool, seconds: float) -> list[Verdict]:
         """The verdicts on a case, in the order of its findings.
@@ -90,7 +114,7 @@ class Choices:
         missing = [score.finding for score in case.scores if score.finding not in said]
         if blind and missing:
             raise ReviewError(f"say present, absent or unsure on every finding first; {words(missing)} not yet")
-        if not said:
+        if not said and not self.marked:
             raise ReviewError("choose for at least one finding first, or mark the image as bad")
         if self.region is not None and self.looked_at not in said:
             raise ReviewError(f"a region is marked for {words([self.looked_at])}; say whether it is there, or clear it")
@@ -98,6 +122,12 @@ class Choices:
         for score in case.scores:
             if score.finding in said:
                 verdict, relabel = verdict_on(said[score.finding], score.decision)
+                region = self.region if score.finding == self.looked_at else None
+                if region is not None and label(verdict, score.decision, relabel) == 0:
+                    raise ReviewError(
+                        f"a region is marked for {words([score.finding])}, which you say is absent; clear the region, "
+                        "or mark it anew with another finding chosen"
+                    )
                 found.append(
                     Verdict(
                         case_id=case.id,
@@ -105,7 +135,7 @@ class Choices:
                         finding=score.finding,
                         verdict=verdict,
                         relabel=relabel,
-                        region=self.region if score.finding == self.looked_at else None,
+                        region=region,
                         note=self.note.strip(),
                         bad_image=self.bad_image,
                         verdict_first=blind,
@@ -113,7 +143,30 @@ class Choices:
                         seconds=round(seconds, 1),
                     )
                 )
-        return found
+        return found + self._mark(case, decides=decides, seconds=seconds)
+
+    def _mark(self, case: Case, *, decides: bool, seconds: float) -> list[Verdict]:
+        """What was said about a finding that is to be taught."""
+        if not self.marked:
+            return []
+        finding = name_of(self.to_teach)
+        if not finding:
+            raise ReviewError(
+                f"{self.marked} is chosen for a finding to be taught; say which, or choose it from the list"
+            )
+        verdict, relabel = verdict_on(self.marked, UNASKED)
+        return [
+            Verdict(
+                case_id=case.id,
+                bundle_id="",
+                finding=finding,
+                verdict=verdict,
+                relabel=relabel,
+                bad_image=self.bad_image,
+                adjudicates=decides,
+                seconds=round(seconds, 1),
+            )
+        ]
 
     def _complete(self, case: Case) -> dict[str, str]:
         """The choices, with what "instead" and "bad image" say about the other findings."""

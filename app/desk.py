@@ -15,7 +15,7 @@ from app.case import NETWORK, Case, new_case
 from app.files import read_recorded
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
-from medtl.errors import ReviewError, ScanError
+from medtl.errors import ConfigError, ReviewError, ScanError
 from medtl.inference.prediction import FindingScore, Prediction
 from medtl.inference.runtime import Detector
 from medtl.review import cases, records, verdicts
@@ -100,6 +100,16 @@ class Desk:
                 self._uploads.popitem(last=False)
         return stored
 
+    def pixels(self, stored: records.Case) -> Scan:
+        """The scan of a case, from an upload that is kept or from its file.
+
+        Raises:
+            ScanError: it can no longer be had.
+        """
+        with self._lock:
+            scan = self._uploads.get(stored.id)
+        return read_recorded(stored, dims=self.detector.bundle.spec.dims) if scan is None else scan
+
     def settled(self, scan_ids: Sequence[str]) -> dict[tuple[str, str], int | None]:
         """What readers said of these scans, by scan and finding, where all who should have read them."""
         return settled(verdicts.of_scans(self.store, scan_ids))
@@ -110,11 +120,7 @@ class Desk:
 
     def _read(self, stored: records.Case, by: User) -> Sheet:
         try:
-            with self._lock:
-                scan = self._uploads.get(stored.id)
-            if scan is None:
-                scan = read_recorded(stored, dims=self.detector.bundle.spec.dims)
-            prediction = self._look(scan)
+            prediction = self._look(self.pixels(stored))
             if stored.bundle_id != prediction.bundle_id:
                 _, anew = self._take_up(prediction, path=stored.path)
                 stored = replace(stored, bundle_id=anew.bundle_id, scores=anew.scores)
@@ -136,7 +142,7 @@ class Desk:
     def _prior(self, stored: records.Case, by: User) -> Scan | None:
         """The last scan of the patient before this one, if its file can still be read."""
         for other in cases.priors(self.store, stored.id, by=by):
-            if other.received_at < stored.received_at:
+            if (other.received_at, other.id) < (stored.received_at, stored.id):
                 with contextlib.suppress(ScanError):
                     return read_recorded(other, dims=self.detector.bundle.spec.dims)
         return None
@@ -147,7 +153,10 @@ class Desk:
 
     def _take_up(self, prediction: Prediction, *, path: str) -> tuple[int, records.NewCase]:
         """Put what the network says into the store."""
-        scored = new_case(prediction, path=path, readings=self.readings)
+        try:
+            scored = new_case(prediction, path=path, readings=self.readings)
+        except ConfigError as problem:
+            raise ReviewError(str(problem)) from None
         return cases.add(self.store, [scored])[0], scored
 
     def _as_stored(self, stored: records.Case) -> tuple[FindingScore, ...]:

@@ -7,4 +7,5 @@ ONE_AT_A_TIME: dict[str, Any] = QUIET | {"concurrency_id": "case", "concurrency_
 """Whatever reads or draws a scan, so that readers do not fight over the processor and answers keep their order."""
 DRAWS: dict[str, Any] = ONE_AT_A_TIME | {"trigger_mode": "always_last"}
 SAVES: dict[str, Any] = QUIET | {"concurrency_id": "store", "concurrency_limit": 1}
+TEACHES: dict[str, Any] = QUIET | {"concurrency_id": "teach", "concurrency_limit": 4}
 LISTS: dict[str, Any] = QUIET | {"concurrency_id": "lists", "concurrency_limit": 2}

@@ -14,7 +14,7 @@ from app import panels
 from app.auth import user_of
 from app.case import take
 from app.case_view import CaseView, Changes
-from app.choices import Choices, region_of
+from app.choices import Choices, place_of, region_of
 from app.desk import Desk
 from app.events import ONE_AT_A_TIME, SAVES
 from app.frame import Frame
@@ -81,7 +81,7 @@ class Flow:
         self.frame.upload.upload(self.take_in, [self.frame.upload, *given], self.outputs, **ONE_AT_A_TIME)
         kept = sign.save.click(
             self.keep,
-            [view.reading, self.history, view.token, view.current, view.viewer.region, *sign.choices],
+            [view.reading, self.history, view.token, view.viewer.region, *sign.choices],
             [self.step, self.history, view.reading, sign.undo, sign.saved, self.frame.notice],
             **SAVES,
         )  # fmt: skip
@@ -155,7 +155,7 @@ class Flow:
         yield from self._show(stored, by, settings)
 
     def keep(
-        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, place: str, region: str,
+        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, region: str,
         *chosen: Any,
     ) -> Changes:  # fmt: skip
         """Store the verdicts; says "saved" only of what is on disk. What comes next is for `go`."""
@@ -167,22 +167,23 @@ class Flow:
                 raise ReviewError("another case was opened meanwhile. Look again and choose")
             if reading.scan is None:
                 raise ReviewError("the scan cannot be shown, and a verdict needs it; skip this case")
-            choices = self.view.verdict.chosen(
-                *chosen, region=region_of(region or ""), looked_at=self.view.finding_at(place)
-            )
+            box = region_of(region or "")
+            looked_at = "" if box is None else self.view.finding_at(place_of(region))
+            choices = self.view.verdict.chosen(*chosen, region=box, looked_at=looked_at)
             said = choices.verdicts(
                 reading.stored, blind=reading.blind, decides=reading.decides, seconds=time.monotonic() - reading.began
             )
             if reading.shown_after and reading.repeats(said):
-                return {self.step: "next", self.view.verdict.saved: "", self.frame.notice: ""}
+                return {self.step: f"next {token}", self.view.verdict.saved: "", self.frame.notice: ""}
             ids = verdicts.save(self.store, said, by=by, token=token)
         except ReviewError as problem:
             return {self.step: "", self.frame.notice: panels.banner(f"Not saved: {problem}")}
         saved = Saved(case_id=reading.stored.id, token=token, ids=tuple(ids), choices=choices)
+        earlier = [each for each in history if each.case_id != saved.case_id]  # superseded, nothing to take back
         numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
         return {
-            self.step: "answer" if reading.blind else "next",
-            self.history: [*history, saved][-UNDONE_AT_MOST:],
+            self.step: f"answer {token}" if reading.blind else f"next {token}",
+            self.history: [*earlier, saved][-UNDONE_AT_MOST:],
             self.view.verdict.undo: gr.update(interactive=True),
             self.view.verdict.saved: panels.saved(f"Saved case {reading.stored.id} ({numbers})"),
             self.frame.notice: "",
@@ -192,12 +193,17 @@ class Flow:
     def go(
         self, request: gr.Request, step: str, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
-        """After a save: the detector's answer, or the next case."""
-        if not step or reading is None:
+        """After a save: the detector's answer, or the next case; nothing where another case was opened meanwhile.
+
+        Args:
+            step: "answer" or "next", and the token of what was saved.
+        """
+        what, _, token = step.partition(" ")
+        if not what or reading is None or reading.token != token:
             yield self._nothing()
             return
         by = user_of(request)
-        if step == "next":
+        if what == "next":
             self._let_go(reading, by)
             yield from self._next(where, by, settings, status=_kind(reading))
             return
@@ -216,12 +222,17 @@ class Flow:
             yield self._nothing()
             return
         by, last = user_of(request), history[-1]
-        verdicts.undo(self.store, last.ids, by=by, token=f"undo-{last.token}")
-        rest = {
-            self.history: history[:-1],
-            self.view.verdict.undo: gr.update(interactive=len(history) > 1),
-            self.view.verdict.saved: panels.saved(f"Taken back: case {last.case_id}"),
-        }
+        rest = {self.history: history[:-1], self.view.verdict.undo: gr.update(interactive=len(history) > 1)}
+        try:
+            verdicts.undo(self.store, last.ids, by=by, token=f"undo-{last.token}")
+        except ReviewError as problem:
+            rows = verdicts.of_case(self.store, last.case_id, by=by)
+            if set(last.ids) <= {row.id for row in verdicts.unsuperseded(rows)}:
+                raise
+            # Corrected from elsewhere meanwhile: it never can be taken back, and must not bar what was saved before.
+            yield rest | {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
+            return
+        rest[self.view.verdict.saved] = panels.saved(f"Taken back: case {last.case_id}")
         yield rest
         stored = cases.claim(self.store, last.case_id, by=by)
         self._let_go(reading, by, but=stored.id)

@@ -3,7 +3,7 @@
 from html import escape
 from pathlib import Path
 
-from medtl.review.users import LONGEST_NAME, LONGEST_PASSWORD, SHORTEST_PASSWORD, User
+from medtl.review.users import LONGEST_NAME, LONGEST_PASSWORD, SHORTEST_PASSWORD
 
 CSS = Path(__file__).with_name("login.css")
 FORGED = "the form was too old, or came from another page; try again"
@@ -54,14 +54,6 @@ def out_of_reach(*, root: str) -> str:
         f'<p class="quiet"><a href="{escape(root)}/">Try again</a></p>'
     )
     return _page("Out of reach", said, root=root)
-
-
-def badge(user: User, *, root: str = "") -> str:
-    """Who is logged in, and the way out; for the page's top line."""
-    return (
-        f'<div class="who"><span>{escape(user.name)} · {escape(user.role)}</span>'
-        f'<a href="{escape(root)}/logout">Log out</a></div>'
-    )
 
 
 def _name(known: str = "") -> str:

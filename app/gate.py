@@ -8,9 +8,9 @@ import json
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 import anyio
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
@@ -135,8 +135,11 @@ class Gate:
         if path in EVENTS:
             return await self._event(user, receive), send
         if path == STREAM or path.startswith(BEAT):
-            asked = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-            if not self._owners.page_is_of(user, asked if path == STREAM else path.removeprefix(BEAT)):
+            named = QueryParams(scope["query_string"]).getlist("session_hash")
+            asked = named if path == STREAM else [path.removeprefix(BEAT)]
+            if len(asked) != 1:
+                raise _no(400, "this asks for no page, or for several")
+            if not self._owners.page_is_of(user, asked[0]):
                 raise _no(403, NOT_YOURS)
         elif path not in PAGE and not path.startswith(ASSETS):
             raise _no(404, "there is nothing here")

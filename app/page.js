@@ -37,6 +37,10 @@
   });
 
   const choose = (value) => findings()[medtl.picked]?.querySelector(`input[value="${value}"]`)?.click();
+  const mark = () => {
+    const choices = [...document.querySelectorAll("#marked input")];
+    choices[(choices.findIndex((each) => each.checked) + 1) % choices.length]?.click();
+  };
   const step = (by_) => {
     const buttons = [...document.querySelectorAll("#table [data-case]")];
     const place = buttons.indexOf(document.activeElement);
@@ -56,6 +60,7 @@
     u: () => choose("unsure"),
     b: () => by("bad")?.querySelector("input")?.click(),
     r: () => by("instead")?.querySelector("input")?.focus(),
+    f: () => mark(),
     t: () => by("note")?.querySelector("textarea")?.focus(),
     n: () => press("save"),
     s: () => press("skip"),

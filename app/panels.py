@@ -7,7 +7,7 @@ from html import escape
 from medtl.data.scan import Scan
 from medtl.errors import ScanError
 from medtl.inference.bundle import Bundle
-from medtl.inference.runtime import FindingScore
+from medtl.inference.prediction import FindingScore
 from medtl.review.records import Score, StoredVerdict
 from medtl.review.users import User
 
@@ -34,6 +34,7 @@ _KEYS = {
     "B": "bad image",
     "R": "what it is instead",
     "T": "write a note; Esc leaves it",
+    "F": "mark the finding to be taught: present, absent, unsure",
     "N": "save and go to the next case",
     "S": "skip this case",
     "Z": "take the last verdict back",
@@ -206,8 +207,9 @@ def banner(text: str, *, good: bool = False) -> str:
 
 
 def who(user: User) -> str:
-    """Who is at the page."""
-    return f'<div class="who">{escape(user.name)} <span class="quiet">{escape(user.role)}</span></div>'
+    """Who is at the page, and the way out; the address is relative, so that a proxy's prefix stays."""
+    name = f'{escape(user.name)} <span class="quiet">{escape(user.role)}</span>'
+    return f'<div class="who">{name} <a href="logout">Log out</a></div>'
 
 
 def caption(text: str) -> str:

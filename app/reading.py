@@ -10,7 +10,7 @@ from app.choices import Choices
 from app.desk import Sheet
 from medtl.errors import ScanError
 from medtl.review import records
-from medtl.review.records import StoredVerdict, Verdict
+from medtl.review.records import Region, StoredVerdict, Verdict
 from medtl.review.users import User
 from medtl.review.verdicts import unsuperseded
 
@@ -47,6 +47,19 @@ class Reading:
         """The finding to look at first; while the answer is hidden it must not follow from it."""
         findings = [score.finding for score in self.stored.scores]
         return findings[0] if self.blind or self.scan is None else self.scan.leading()
+
+    def marked(self, kept: Choices | None) -> tuple[str, Region] | None:
+        """The finding that this reader had marked a box for, and the box; of several the one to look at first.
+
+        Args:
+            kept: choices that he took back, which count instead of what he had said.
+        """
+        if kept is not None:
+            return None if kept.region is None else (kept.looked_at, kept.region)
+        own = {row.finding: row.region for row in self.said
+               if row.reader == self.by.name and row.region is not None and row.region.kind == "box"}  # fmt: skip
+        first = self.looked_at()
+        return next(((name, own[name]) for name in (first, *own) if name in own), None)
 
     def after_speaking(self, said: Sequence[StoredVerdict]) -> "Reading":
         """The same case with the detector's answer; a correction is a new act of saving."""

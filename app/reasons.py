@@ -17,9 +17,24 @@ from medtl.inference.trust import Doubt
 LABELS = {1: ("with", "has it"), 0: ("without", "free of it"), None: ("unknown", "no label")}
 
 
-def wording(score: FindingScore) -> str:
-    """What the probability means, as far as scans with known labels say, and which answers stay open."""
-    return f'<div class="wording"><p>{escape(meaning(score))}</p><p>{escape(answer(score))}</p></div>'
+UNLIKE_VALIDATION = ("seen", "unlike")
+"""Doubts about scans of which validation says nothing."""
+
+
+def wording(score: FindingScore, found: Sequence[Doubt] = (), *, named: bool = False) -> str:
+    """What the probability means, as far as scans with known labels say, and which answers stay open.
+
+    Args:
+        found: the doubts about the scan; rates of validation hold only for scans like those.
+        named: begin with the finding's name, where there are several.
+    """
+    name = f"<b>{escape(words(score.finding))}.</b> " if named else ""
+    said = [meaning(score), answer(score)]
+    if any(doubt.code in UNLIKE_VALIDATION for doubt in found):
+        shown = percent(score.probability)
+        said = [f"{shown} ranks this scan, but is no rate: validation had no scan like this one."]
+    first, *rest = (f"{escape(each)}</p>" for each in said)
+    return f'<div class="wording"><p>{name}{first}' + "".join(f"<p>{each}" for each in rest) + "</div>"
 
 
 def meaning(score: FindingScore) -> str:
@@ -47,8 +62,8 @@ def answer(score: FindingScore) -> str:
     if score.decision == "uncertain":
         return f"Uncertain: from {_between(*limits)}, scans with it and scans without it score alike."
     return (
-        f"Not uncertain: outside {_between(*limits)}, where scans with it and scans without it score alike. So {kept} with it, "
-        f"and {kept} without, are not misjudged."
+        f"Not uncertain: outside {_between(*limits)}, where scans with it and scans without it score alike. So "
+        f"{kept} with it, and {kept} without, are not misjudged."
     )
 
 

@@ -1,11 +1,9 @@
-"""The page's tables: the worklist, agreement between readers. Every word that comes from outside is escaped here."""
+"""The page's tables, such as the worklist. Every word that comes from outside is escaped here."""
 
-import math
 from collections.abc import Callable, Sequence
 from html import escape
 
 from app.panels import age, percent, words
-from medtl.review.figures import Kappa, Week
 from medtl.review.moments import days, now
 from medtl.review.records import Case
 from medtl.review.users import User
@@ -40,7 +38,7 @@ def _case_row(case: Case, *, by: User, told: bool) -> str:
     cells.append(escape(", ".join(str(each) for each in known if each)) or '<span class="quiet">not stated</span>')
     cells += [_received(case.received_at), _status(case, by=by)]
     if by.leads:
-        cells.append(f'<span class="path" title="{escape(case.path)}">{escape(case.path)}</span>')
+        cells.append(f'<span class="path" title="{escape(case.path)}"><bdi>{escape(case.path)}</bdi></span>')
     inner = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr class="{"held" if held else ""}" data-row="{case.id}">{inner}</tr>'
 
@@ -90,31 +88,7 @@ def _apart(other: Case, case: Case) -> str:
     return f"received {abs(apart)} day{'s' if abs(apart) != 1 else ''} {'earlier' if apart > 0 else 'later'}"
 
 
-def agreement_table(kappas: Sequence[Kappa]) -> str:
-    """Cohen's and Fleiss' kappa by finding."""
-    if not kappas:
-        return '<p class="quiet">No scan has been read by two readers who were both sure.</p>'
-    rows = "".join(
-        f"<tr><td>{escape(words(each.finding))}</td><td>{escape(each.readers)}</td><td>{each.n}</td>"
-        f"<td>{'not defined' if math.isnan(each.kappa) else f'{each.kappa:.2f}'}</td></tr>"
-        for each in kappas
-    )
-    return _table(("Finding", "Readers", "Scans", "Kappa"), rows)
-
-
-def weeks_table(weeks: Sequence[Week]) -> str:
-    """How often readers confirmed the detector, by week."""
-    if not weeks:
-        return '<p class="quiet">No sure verdict yet.</p>'
-    rows = "".join(f"<tr><td>{week.begin}</td><td>{week.n}</td><td>{_interval(week)}</td></tr>" for week in weeks)
-    return _table(("Week of", "Verdicts", "Confirmed (95 % interval)"), rows)
-
-
-def _interval(week: Week) -> str:
-    share = week.agreement
-    return f"{100 * share.value:.0f} % ({100 * share.low:.0f} to {100 * share.high:.0f})"
-
-
-def _table(heads: Sequence[str], rows: str) -> str:
+def table(heads: Sequence[str], rows: str) -> str:
+    """A table of figures; `rows` are HTML."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     return f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

@@ -13,9 +13,11 @@ from app.events import LISTS
 from app.flow import Flow
 from app.frame import Frame
 from app.lead_view import LeadView
+from app.teaching import Teacher
 from app.worklist_view import WorklistView
 from medtl.errors import ReviewError
 from medtl.inference.runtime import Detector
+from medtl.review import marks
 from medtl.review.store import ReviewStore
 
 SCRIPT = Path(__file__).with_name("page.js")
@@ -37,15 +39,17 @@ class Page:
     """The Gradio page of one detector and one review store; `blocks` is what is launched.
 
     Args:
+        folder: where the detector's bundle lies.
         readings: how many readers have to read a case that is uploaded.
         verdict_first: hide the detector's answer until the reader has spoken.
     """
 
     def __init__(
-        self, detector: Detector, store: ReviewStore, *, readings: int = 1, verdict_first: bool = False
+        self, detector: Detector, store: ReviewStore, *, folder: Path, readings: int = 1, verdict_first: bool = False
     ) -> None:
         self.store = store
         self.desk = Desk(detector, store, readings=readings)
+        self.teacher = Teacher(self.desk, folder)
         with gr.Blocks(title="medtl review", analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as blocks:
             frame = self._top(volumes=detector.bundle.spec.dims == 3)
             with gr.Column(elem_id="worklist"):
@@ -53,7 +57,7 @@ class Page:
             with gr.Row(elem_id="case"):
                 self.case = CaseView(self.desk)
             with gr.Column(elem_id="agreement"):
-                self.lead = LeadView(store, frame.notice)
+                self.lead = LeadView(store, detector.bundle, self.teacher, frame.notice)
             gr.HTML(panels.footer(detector.bundle), elem_id="footer")
             gr.HTML(panels.KEYS, elem_id="help")
             self.frame = frame
@@ -66,7 +70,7 @@ class Page:
             gr.HTML("<h1>medtl review</h1>", elem_id="title")
             self.to_worklist = gr.Button("Worklist", size="sm", elem_id="to-worklist")
             self.to_case = gr.Button("Case", size="sm", elem_id="to-case")
-            self.to_agreement = gr.Button("Agreement", size="sm", elem_id="to-agreement", visible=False)
+            self.to_agreement = gr.Button("Reviews", size="sm", elem_id="to-agreement", visible=False)
             count: Any = "multiple" if volumes else "single"
             upload = gr.UploadButton("Open scan", file_count=count, size="sm", elem_id="upload")
             status = gr.HTML(panels.status("No case open"), elem_id="status")
@@ -82,7 +86,9 @@ class Page:
         self.to_worklist.click(None, None, view, js="() => 'worklist'", **LISTS)
         self.to_case.click(None, None, view, js="() => 'case'", **LISTS)
         self.to_agreement.click(self.agreement, None, [view, *self.lead.outputs], **LISTS)
-        greeted = [self.who, self.to_agreement, work.reader, work.next_to_decide, *work.outputs]
+        sign = self.case.verdict
+        greeted = [self.who, self.to_agreement, work.reader, work.next_to_decide, sign.mark_row, sign.to_teach]
+        greeted += work.outputs
         blocks.load(self.greet, work.filters, greeted, **LISTS)
 
     def greet(self, request: gr.Request, *filters: str) -> dict[Any, Any]:
@@ -94,6 +100,7 @@ class Page:
                 self.to_agreement: gr.update(visible=by.leads),
                 self.worklist.next_to_decide: gr.update(visible=by.leads),
                 self.worklist.reader: self.worklist.readers(by),
+                **self.case.verdict.offer(marks.names(self.store), leads=by.leads),
                 **self.worklist.page(by, [], *filters),
             }
         except ReviewError as problem:

@@ -1,14 +1,15 @@
 """The findings of a case with the reader's choices, and what he signs below them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from app import panels
-from app.choices import Choices, choice_of, offered, verdict_on
+from app.choices import TRUTH, Choices, choice_of, offered, verdict_on
 from app.reading import Reading
 from medtl.inference.bundle import Bundle
-from medtl.review.records import LONGEST_NOTE, VERDICTS, Region
+from medtl.review.records import LONGEST_NOTE, UNASKED, VERDICTS, Region
 
 NEXT, SPEAK, DECIDE, CORRECT = "Save and next", "Save and show the answer", "Decide and next", "Next case"
 
@@ -51,6 +52,19 @@ class VerdictView:
                 interactive=True,
             )
             self.bad_image = gr.Checkbox(False, label="Bad image", elem_id="bad", interactive=True)
+        with gr.Row(elem_id="mark", visible=False) as self.mark_row:
+            self.to_teach = gr.Dropdown(
+                [], value="", label="To teach", allow_custom_value=True, elem_id="to-teach", interactive=True
+            )
+            self.marked = gr.Radio(
+                _labelled(TRUTH),
+                show_label=False,
+                label="The finding to be taught is",
+                container=False,
+                elem_id="marked",
+                elem_classes="choice",
+                interactive=True,
+            )
         self.note = gr.Textbox(
             label="Note", lines=2, max_lines=2, max_length=LONGEST_NOTE, elem_id="note", placeholder="Note, optional"
         )
@@ -59,12 +73,21 @@ class VerdictView:
             self.skip = gr.Button("Skip", elem_id="skip", interactive=False)
             self.save = gr.Button(NEXT, variant="primary", elem_id="save", interactive=False)
         self.saved = gr.HTML("", elem_id="saved")
-        self.choices = [self.note, self.instead, self.bad_image, *self.radios]
+        self.choices = [self.note, self.instead, self.bad_image, self.to_teach, self.marked, *self.radios]
         self.outputs = [*self.rows, *self.choices, self.save, self.skip]
 
+    def offer(self, names: Sequence[str], *, leads: bool) -> dict[Any, Any]:
+        """The findings that are being marked; only a lead begins another one."""
+        choices = [(panels.words(name), name) for name in names if name not in self.bundle.findings]
+        return {
+            self.mark_row: gr.update(visible=leads or bool(choices)),
+            self.to_teach: gr.update(choices=choices, value=choices[0][1] if choices else ""),
+        }
+
     def chosen(
-        self, note: str, instead: str, bad_image: bool, *said: str | None, region: Region | None, looked_at: str
-    ) -> Choices:
+        self, note: str, instead: str, bad_image: bool, to_teach: str, marked: str | None, *said: str | None,
+        region: Region | None, looked_at: str,
+    ) -> Choices:  # fmt: skip
         """What stands on the page."""
         return Choices(
             said=dict(zip(self.bundle.findings, said, strict=True)),
@@ -73,6 +96,8 @@ class VerdictView:
             note=note or "",
             region=region,
             looked_at=looked_at,
+            to_teach=to_teach or "",
+            marked=marked,
         )
 
     def empty(self) -> dict[Any, Any]:
@@ -83,6 +108,7 @@ class VerdictView:
             self.note: "",
             self.instead: "",
             self.bad_image: False,
+            self.marked: gr.update(value=None),
             self.save: gr.update(interactive=False, value=NEXT),
             self.skip: gr.update(interactive=False),
         }
@@ -111,6 +137,7 @@ class VerdictView:
             if kept is not None:
                 before = _fitting(kept.said.get(name), score.decision, choices)
             changes[radio] = gr.update(choices=_labelled(choices), value=before)
+        changes |= self._mark(reading, kept)
         own = [said for said in reading.said if said.reader == reading.by.name]
         notes = kept.note if kept is not None else own[-1].note if own else ""
         bad = kept.bad_image if kept is not None else bool(own) and own[-1].bad_image
@@ -122,6 +149,15 @@ class VerdictView:
             self.save: gr.update(interactive=reading.scan is not None, value=save),
             self.skip: gr.update(interactive=True),
         }
+
+    def _mark(self, reading: Reading, kept: Choices | None) -> dict[Any, Any]:
+        """What he had said about a finding to be taught; which one is looked for stays from case to case."""
+        if kept is not None and kept.marked:
+            return {self.to_teach: kept.to_teach, self.marked: gr.update(value=kept.marked)}
+        own = [said for said in reading.said if said.reader == reading.by.name and said.decision == UNASKED]
+        if own and own[-1].finding not in self.bundle.findings:
+            return {self.to_teach: own[-1].finding, self.marked: gr.update(value=choice_of(own[-1], TRUTH))}
+        return {self.marked: gr.update(value=None)}
 
 
 def _labelled(choices: tuple[str, ...]) -> list[tuple[str, str]]:

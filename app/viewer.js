@@ -74,7 +74,7 @@ const medtlViewer = (() => {
 
   // Null where nothing is marked on what is shown.
   function corners(text = field()?.value) {
-    const svg = place(), [x0, y0, x1, y1, ...cut] = (text || "").split(",");
+    const svg = place(), [x0, y0, x1, y1, ...cut] = (text || "").split("@")[0].split(",");
     return svg && y1 !== undefined && cut.join() === svg.dataset.slice ? [x0, y0, x1, y1].map(Number) : null;
   }
 
@@ -90,7 +90,9 @@ const medtlViewer = (() => {
     const { columns, rows, slice } = place().dataset;
     const across = [x0, x1].map((at) => clamp(at, 0, columns)), along = [y0, y1].map((at) => clamp(at, 0, rows));
     const box = [Math.min(...across), Math.min(...along), Math.max(...across), Math.max(...along)];
-    write(box.map((at) => at.toFixed(1)).join() + (slice && `,${slice}`));
+    // It belongs to the finding that is chosen now, whichever is chosen later.
+    const finding = window.medtl ? `@${window.medtl.picked}` : "";
+    write(box.map((at) => at.toFixed(1)).join() + (slice && `,${slice}`) + finding);
   }
 
   function draw(text) {

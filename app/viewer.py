@@ -49,7 +49,8 @@ class Viewer:
 
     Attributes are its components: `controls` are what a page's own event needs to call `show`, `outputs`
     what these and `cleared` change. `region` holds the reader's mark: "x0,y0,x1,y1" in pixels of the image, or
-    "x0,y0,x1,y1,Axial,41" in pixels of that slice as it is shown, counted from 0.
+    "x0,y0,x1,y1,Axial,41" in pixels of that slice as it is shown, counted from 0; after it "@1", the place of the
+    finding that it was marked for.
     """
 
     def __init__(self, detector: Detector, case: gr.State) -> None:

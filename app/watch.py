@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 
 from app.case import NETWORK, new_case
-from medtl.data.pseudonyms import pseudonym, salt
 from medtl.data.scan import Scan
 from medtl.data.sources import FoundFile, find_files
 from medtl.data.units import Unit, image_units, scans_in, volume_units
-from medtl.errors import DatasetError, ReviewError, ScanError
+from medtl.errors import ConfigError, DatasetError, ReviewError, ScanError
 from medtl.inference.runtime import Detector
 from medtl.progress import say
 from medtl.review import cases
@@ -21,6 +20,8 @@ log = logging.getLogger("medtl.page")
 EVERY_S = 5.0
 STILL_S = 5.0
 """A file is complete when it has not changed for so long: half of it would be read as a damaged scan."""
+VOLUME_STILL_S = 30.0
+"""The same for volumes, and for all files of a folder: half of a series would be read as a volume that is cut off."""
 WATCHER = User(name="medtl watch", role="lead")
 
 
@@ -60,20 +61,22 @@ class Watch:
             How many cases were added.
         """
         files = self._still(at)
-        units = volume_units(files)[0] if files and self.detector.bundle.spec.dims == 3 else image_units(files)
-        return sum(self._take(unit) for unit in units if not self._stop.is_set())
+        return sum(self._take(unit) for unit in self._units(files) if not self._stop.is_set())
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_S):
             try:
                 self.look(at=time.monotonic())
-            except ReviewError as problem:  # the store is locked or away: the files are taken next time
+            except (ConfigError, ReviewError) as problem:  # no salt, or no store: the files are taken next time
                 log.error("--watch: %s", problem)
             except Exception:
                 log.exception("--watch: looking at %s failed", self.folder)
 
     def _still(self, at: float) -> list[FoundFile]:
-        """Files that have stood still and were not taken yet; of volumes all still ones, if any of them is new."""
+        """Files that have stood still and were not taken yet; of volumes all still ones, if any of them is new.
+
+        A slice stands still only once its whole folder does.
+        """
         try:
             found = find_files([self.folder])
         except DatasetError:  # empty still
@@ -83,12 +86,35 @@ class Watch:
             path: (version, self._since[path][1] if self._since.get(path, ("",))[0] == version else at)
             for path, version in now.items()
         }
-        still = [file for file in found if at - self._since[file.path][1] >= STILL_S]
+        volumes = self.detector.bundle.spec.dims == 3
+        wait = VOLUME_STILL_S if volumes else STILL_S
+        moving = {file.path for file in found if at - self._since[file.path][1] < wait}
+        if volumes:
+            folders = {path.parent for path in moving}
+            still = [file for file in found if file.path.parent not in folders]
+        else:
+            still = [file for file in found if file.path not in moving]
         new = [file for file in still if (file.path, now[file.path]) not in self._done]
-        return still if new and self.detector.bundle.spec.dims == 3 else new
+        return still if new and volumes else new
+
+    def _units(self, files: list[FoundFile]) -> list[Unit]:
+        """Each image, or the volumes that files make; those that are part of none are said once."""
+        if not files or self.detector.bundle.spec.dims == 2:
+            return image_units(files)
+        units, left_out = volume_units(files)
+        for file, problem in left_out:
+            version = (file.path, self._since[file.path][0])
+            if version not in self._done:
+                say(f"--watch: {problem}")
+            self._done.add(version)
+        return units
 
     def _take(self, unit: Unit) -> int:
-        """The cases of a file or series; one that cannot be used is said once."""
+        """The cases of a file or series; one that cannot be used is said once, and the others are taken all the same.
+
+        Raises:
+            ConfigError, ReviewError: no salt, or a store that cannot be written; the file is taken next time.
+        """
         versions = {(file.path, self._since[file.path][0]) for file in unit.files}
         if versions <= self._done:
             return 0
@@ -98,6 +124,10 @@ class Watch:
                 added += self._add(each.scan)
         except ScanError as problem:
             say(f"--watch: {problem}")
+        except (ConfigError, ReviewError):
+            raise
+        except Exception:
+            log.exception("--watch: %s could not be scored; it is left out until it changes", unit.first)
         self._done |= versions
         return added
 
@@ -107,8 +137,6 @@ class Watch:
             return False
         with NETWORK:
             prediction = self.detector.predict(scan)
-        named = scan.header.patient_id
-        patient = pseudonym("patient", named, key=salt()) if named else ""
-        new = new_case(prediction, path=str(Path(scan.source).absolute()), patient_id=patient, readings=self.readings)
+        new = new_case(prediction, path=str(Path(scan.source).absolute()), readings=self.readings)
         cases.add(self.store, [new])
         return known is None

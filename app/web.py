@@ -94,7 +94,7 @@ def running(
     Raises:
         MedtlError: the server does not start.
     """
-    page = Page(detector, store, readings=readings, verdict_first=verdict_first)
+    page = Page(detector, store, folder=folder, readings=readings, verdict_first=verdict_first)
     login = Login(store, port=port, first_admin=first_admin)
     figures = Figures(store, bundle_id=detector.bundle.bundle_id, folder=folder)
     app = mounted(page, login, figures)
@@ -124,6 +124,7 @@ def running(
         _end_streams(page.blocks, app)
         server.should_exit = True
         thread.join()
+        page.teacher.close()
         page.desk.close()
 
 

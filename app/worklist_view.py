@@ -87,7 +87,7 @@ class WorklistView:
 
     def _listed(self, request: gr.Request, ends: list[str], filters: tuple[str, ...]) -> dict[Any, Any]:
         try:
-            return self.page(user_of(request), ends, *filters)
+            return self.page(user_of(request), ends, *filters) | {self.notice: ""}
         except ReviewError as problem:
             return {self.notice: panels.banner(str(problem))}
 
@@ -124,7 +124,6 @@ class WorklistView:
             self.where: where,
             self.ends: ends,
             self.after: found.after,
-            self.notice: "",
         }
 
 

@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Before torch is loaded: its threads then sleep instead of spin while they wait for each other. On a machine that does
 # something else as well, spinning makes training several times slower.

@@ -45,8 +45,8 @@ def demo(*, out: str | Path = "medtl-demo") -> Path:
     for what, name in {"report": "report/report.html", "scores": "scores.parquet", "bundle": "bundle"}.items():
         say(f"  {what:<8} {folder / name}")
     say(
-        f"\nOpen the review page:\n  {_program()} serve {folder / 'bundle'}\n"
-        f"then open one of {samples / 'images'} on it."
+        f"\nOpen the review page:\n  {_program()} serve {folder / 'bundle'} --scores {folder / 'scores.parquet'}\n"
+        "It prints a link to make the first user; then read the worklist, the most suspicious case first."
     )
     return folder
 

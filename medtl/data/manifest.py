@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from medtl.data.nameless import nameless
 from medtl.data.pseudonyms import day_offset, pseudonym
 from medtl.data.scan import Scan
 from medtl.errors import DatasetError
@@ -23,8 +24,6 @@ COLUMNS = [
     "row_spacing_mm", "column_spacing_mm", "files", "sha256", "phash", "version", "warnings", "steps",
 ]  # fmt: skip
 REJECT_COLUMNS = ["path", "code", "message", "source", "scan_id", "patient_id"]
-OLDEST_YEARS = 90.0
-"""Older people are so few that an age names them: all of them count as this old (HIPAA Safe Harbor)."""
 
 
 def describe(scan: Scan, *, path: str, source: str, split: str | None, key: bytes) -> dict[str, Any]:
@@ -41,22 +40,16 @@ def describe(scan: Scan, *, path: str, source: str, split: str | None, key: byte
     patient, day = header.patient_id, None
     if patient and header.acquired:
         day = header.acquired.toordinal() - day_offset(patient, key=key)
-    return {
+    return nameless(header, key=key) | {
         "scan_id": scan.scan_id,
         "path": path,
         "source": source,
-        "patient_id": pseudonym("patient", patient, key=key) if patient else None,
         "study_id": pseudonym("study", header.study_id, key=key) if header.study_id else None,
         "series_id": pseudonym("series", header.series_id, key=key) if header.series_id else None,
         "split": split,
         "day": day,
-        "modality": header.modality,
-        "body_part": header.body_part,
-        "view": header.view,
         "manufacturer": header.manufacturer,
         "scanner": header.scanner,
-        "age_years": None if header.age_years is None else min(header.age_years, OLDEST_YEARS),
-        "sex": header.sex,
         "depth_px": sides[0],
         "height_px": sides[1],
         "width_px": sides[2],

@@ -1,6 +1,6 @@
 """What is to be taught, and from what: labeled scans of a dataset, or scans that somebody marked one by one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def from_dataset(data: Dataset, labels: Path | None, finding: str | None) -> Exa
     )
 
 
-def from_scans(examples: Sequence[Example], finding: str | None, spec: PreprocessSpec) -> Examples:
+def from_scans(examples: Iterable[Example], finding: str | None, spec: PreprocessSpec) -> Examples:
     """Scans that somebody marked, as a page hands them over. Scans that name no patient count as one each.
 
     Raises:
@@ -76,20 +76,21 @@ def from_scans(examples: Sequence[Example], finding: str | None, spec: Preproces
     if not finding:
         raise ConfigError("finding: examples without a labels file need the finding's name")
     label_of: dict[str, int] = {}
-    scans: dict[str, Scan] = {}
+    patient_of: dict[str, str] = {}
+    blocks: dict[str, npt.NDArray[np.uint8]] = {}
     for number, (source, label) in enumerate(examples, start=1):
         if label not in (0, 1):
             raise LabelError(f"example {number}: {finding} is {label!r}; expected 0 (absent) or 1 (present)")
         scan = source if isinstance(source, Scan) else read_scan(Path(source), dims=spec.dims)
         if label_of.setdefault(scan.scan_id, int(label)) != label:
             raise LabelError(f"example {number}: {scan.source} was given before as {1 - label} of {finding}; keep one")
-        scans[scan.scan_id] = scan
-    blocks = {name: spec.stored(scan) for name, scan in scans.items()}
-    names = tuple(scans)
+        patient_of[scan.scan_id] = scan.header.patient_id or f"scan {scan.scan_id}"
+        blocks[scan.scan_id] = spec.stored(scan)
+    names = tuple(blocks)
     return Examples(
         table=LabelTable(findings=(finding,), values=np.array([[label_of[name]] for name in names], np.float32)),
         scan_ids=names,
-        patients=np.array([scan.header.patient_id or f"scan {name}" for name, scan in scans.items()], dtype=str),
+        patients=np.array(list(patient_of.values()), dtype=str),
         stored=lambda places: np.stack([blocks[names[place]] for place in places]),
         beside=None,
         fingerprint=CHOSEN,

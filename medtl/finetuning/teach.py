@@ -1,7 +1,8 @@
 """`medtl teach`: a new finding for a bundle, in seconds, without touching what the bundle knows."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from medtl.inference.cache import EmbeddingCache, encoder_digest
 from medtl.inference.reference import read_reference
 from medtl.progress import say
 
+ENCODER_SCANS = "labeled scans that the encoder was trained on"
+
 
 def teach(
     bundle: str | Path,
-    dataset: str | Path | Sequence[Example],
+    dataset: str | Path | Iterable[Example],
     *,
     out: str | Path,
     labels: str | Path | None = None,
@@ -36,7 +39,7 @@ def teach(
     Args:
         bundle: the folder that `finetune` or `teach` left.
         dataset: the folder that `ingest` left; or examples, each a file or a `Scan` with 1 where the finding is there
-            and 0 where it is not.
+            and 0 where it is not, read one after the other.
         out: the new bundle's folder; may be the same one.
         labels: a labels file; None takes the one in the dataset. Not for examples.
         finding: which column to teach, None is all; of examples, what the finding is called.
@@ -66,13 +69,14 @@ def teach(
     _check_names(known, examples.table.findings, again=replace)
     embeddings, cached = _embeddings(source, known, weights, examples)
     reference = read_reference(source)
-    before = np.isin(examples.scan_ids, reference.scan_ids)
+    learned = int(known.training.get(ENCODER_SCANS, len(reference)))  # those that were taught since stand behind them
+    before = np.isin(examples.scan_ids, reference.scan_ids[:learned])
     taught = []
     for name, values in zip(examples.table.findings, examples.table.values.T, strict=True):
         here = ~np.isnan(values)
         seen = int((before & here).sum())
         taught.append(teach_finding(name, embeddings[here], values[here], examples.patients[here], seen=seen))
-    new, grown = known, weights
+    new, grown = changed(known, training=known.training | {ENCODER_SCANS: learned}), weights
     for each in taught:
         new, grown = with_finding(new, grown, each)
     write_weights(folder, new, grown, with_scans(reference, known.findings, new.findings, examples, embeddings))

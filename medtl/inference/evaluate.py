@@ -74,6 +74,11 @@ def evaluate(
         tasks=_shared_tasks(detector.bundle, findings),
     )
     write_report(report, folder)
+    for result in report.findings:
+        value = result.intervals.auroc
+        say(f"{result.name}: AUROC {value.value:.3f} ({value.low:.3f} to {value.high:.3f})")
+    if left := [finding for finding in detector.bundle.findings if finding not in findings]:
+        say(f"not judged, for want of labels: {', '.join(left)}; name a file that has them with --labels")
     say(f"report on {len(rows):,} scans: {folder / 'report.html'}")
     return folder
 

@@ -63,7 +63,7 @@ def similar(
         patient = int(reference.patients[row])
         if reference.scan_ids[row] == scan_id or patient in shown:
             continue
-        there = reference.thumbnails[int(row)] if reference.thumbnails else None
+        there = reference.thumbnails[int(row)] if reference.thumbnails is not None else None
         if there is not None and itself is not None and fine_structure(there[None]) @ itself >= LEAST_CORRELATION:
             continue
         shown.add(patient)

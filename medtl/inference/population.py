@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from medtl.data.manifest import OLDEST_YEARS
+from medtl.data.nameless import OLDEST_YEARS
 from medtl.data.scan import Header
 
 FACTS = {"modality": "modality", "body_part": "body part", "view": "view", "scanner": "scanner"}

@@ -1,10 +1,11 @@
 """`medtl score`: whole archives, a row for every input, resumable."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medtl.data.nameless import nameless
+from medtl.data.scan import Header
 from medtl.data.sources import FoundFile, find_files
 from medtl.data.units import Unit, image_units, scans_in, volume_units
 from medtl.errors import ConfigError, RunError, ScanError, Stopped
@@ -26,6 +29,7 @@ BATCH = 32
 PART_ROWS = 1024
 COLUMNS = [
     "path", "scan_id", "finding", "probability", "threshold", "decision", "reason", "sha256", "bundle_id", "doubts",
+    "patient_id", "age_years", "sex", "modality", "view", "body_part",
 ]  # fmt: skip
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -36,6 +40,7 @@ class Item:
 
     Args:
         doubts: codes of what header and pixels say against its scores.
+        known: its patient's pseudonym, age, sex, and what the scan shows.
     """
 
     path: str
@@ -45,13 +50,15 @@ class Item:
     stored: npt.NDArray[np.uint8] | None = None
     reason: str = ""
     doubts: tuple[str, ...] = ()
+    known: dict[str, str | float] = field(default_factory=lambda: _known(Header()))
 
 
 def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out: str | Path) -> Path:
     """Score files, folders and globs with a bundle.
 
     Each input (a file, a frame or image in it, or a series of slices, named by its first file) gets a row for each
-    finding, with the codes of reasons to doubt it (`trust.Doubt`); one that cannot be used gets a single row with
+    finding, with the codes of reasons to doubt it (`trust.Doubt`), the patient's pseudonym, age and sex, and modality,
+    view and body part, as far as its header says; one that cannot be used gets a single row with
     `decision` "refused" and the reason. A call that was interrupted goes on where it stopped when it is made again.
 
     Args:
@@ -118,9 +125,18 @@ def _items(units: Mapping[str, Unit], bundle: Bundle) -> Iterator[Item]:
                     sha256=scan.sha256,
                     stored=stored,
                     doubts=tuple(doubt.code for doubt in about_scan(bundle, scan, stored)),
+                    known=_known(scan.header),
                 )
         except ScanError as problem:
             yield _refused(unit.first, file, problem)
+
+
+def _known(header: Header) -> dict[str, str | float]:
+    """What the header says without naming anyone; nothing is "", or NaN for the age."""
+    said = nameless(header)
+    return {
+        name: value if value is not None else math.nan if name == "age_years" else "" for name, value in said.items()
+    }
 
 
 def _refused(path: Path, file: str, problem: ScanError) -> Item:
@@ -145,7 +161,7 @@ def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
     scored = iter(zip(*detector.look(np.stack(usable)), strict=True) if usable else ())
     rows: list[dict[str, Any]] = []
     for item in items:
-        common = {
+        common: dict[str, Any] = item.known | {
             "path": item.path,
             "scan_id": item.scan_id,
             "sha256": item.sha256,

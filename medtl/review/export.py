@@ -2,15 +2,19 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medtl.errors import ReviewError
 from medtl.files import atomic_file
 from medtl.progress import say
 from medtl.review import verdicts
-from medtl.review.records import StoredVerdict
+from medtl.review.records import UNASKED, StoredVerdict
 from medtl.review.store import open_existing
+
+FEWEST = 4
+"""Scans with, and scans without a finding that it takes to teach it."""
 
 
 def export_labels(reviews: str | Path, out: str | Path) -> int:
@@ -18,7 +22,8 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
 
     What a lead adjudicated counts before the majority of the readers, and that before a single reader. Verdicts that
     were corrected or taken back do not count. Where all are unsure, as many are for as against, or the image is bad,
-    the cell stays empty.
+    the cell stays empty. A finding that readers have only begun to mark, on fewer than 4 scans with or without it, is
+    left out: nothing can be trained on it.
 
     Args:
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts.
@@ -37,17 +42,34 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
         store.close()
     if not standing:
         raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
-    labels = settled(standing)
+    labels = labels_of(standing)
+    if not labels:
+        found = ", ".join(sorted({row.finding for row in standing}))
+        raise ReviewError(f"{store.name}: holds no labels yet: {found} is marked on too few scans")
     with atomic_file(Path(out)) as temporary:
         temporary.write_text(as_csv(labels), encoding="utf-8", newline="")
     known = sum(label is not None for label in labels.values())
     scans = len({scan_id for scan_id, _ in labels})
+    for finding in sorted({row.finding for row in standing} - {finding for _, finding in labels}):
+        say(f"{finding}: left out until {FEWEST} scans with it and {FEWEST} without it are marked")
     say(f"{known} labels of {scans} scans: {out}")
     return scans
 
 
+def labels_of(standing: Sequence[StoredVerdict]) -> dict[tuple[str, str], int | None]:
+    """What is exported: all that is settled, without findings of which too few marks are settled."""
+    labels = settled(standing)
+    asked = {row.finding for row in standing if row.decision != UNASKED}
+    counts = Counter((finding, label) for (_, finding), label in labels.items())
+    return {
+        (scan_id, finding): label
+        for (scan_id, finding), label in labels.items()
+        if finding in asked or min(counts[finding, 0], counts[finding, 1]) >= FEWEST
+    }
+
+
 def as_csv(labels: Mapping[tuple[str, str], int | None]) -> str:
-    """The labels file of `settled` verdicts, as `finetune` reads it."""
+    """The labels file of labels by scan and finding, as `finetune` reads it."""
     findings = list(dict.fromkeys(finding for _, finding in labels))
     scans: dict[str, dict[str, str]] = {}
     for (scan_id, finding), label in labels.items():

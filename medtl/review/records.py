@@ -10,6 +10,12 @@ from medtl.review.moments import moment, now
 DECISIONS = ("positive", "negative", "uncertain")
 STATUSES = ("open", "claimed", "done", "adjudicate")
 VERDICTS = ("agree", "disagree", "unsure")
+UNASKED = "unasked"
+"""The decision beside a mark: a verdict on a finding that no detector was asked about. Its `bundle_id` is empty, and
+its probability and operating point, which the chain's format needs, are 0 and mean nothing."""
+LONGEST_FINDING = 60
+NO_FINDINGS = ("path", "scan_id", "patient_id", "split")
+"""Columns of a labels file that are no findings."""
 WITHDRAWN = "withdrawn"
 """The verdict of a row that takes back another one."""
 LONGEST_NOTE = 2000
@@ -153,7 +159,8 @@ class Verdict:
     """What a reader says about one finding of one case.
 
     Args:
-        case_id, bundle_id, finding: what was shown. The store adds the detector's answer from its own tables.
+        case_id, bundle_id, finding: what was shown. The store adds the detector's answer from its own tables. An empty
+            `bundle_id` marks a finding that the detector does not know, so that it can be taught.
         verdict: "agree", "disagree" or "unsure".
         relabel: 1 or 0, what the finding really is, where agree and disagree do not say it (a decision "uncertain").
         region: where it is.
@@ -179,6 +186,11 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise ReviewError(f"verdict '{self.verdict}' on {self.finding}: expected one of {', '.join(VERDICTS)}")
+        if not self.bundle_id and not _may_be_a_finding(self.finding):
+            raise ReviewError(
+                f"'{self.finding[: LONGEST_FINDING + 10]}' is no name for a finding; expected 1 to {LONGEST_FINDING} "
+                f"letters, digits, spaces, - and _, and none of {', '.join(NO_FINDINGS)}"
+            )
         if self.relabel not in (None, 0, 1) or (self.relabel is not None and self.verdict == "unsure"):
             raise ReviewError(
                 f"label {self.relabel} on {self.finding} beside '{self.verdict}': expected 0 or 1, and none when unsure"
@@ -216,6 +228,12 @@ class StoredVerdict(Verdict):
     def label(self) -> int | None:
         """1, 0, or None where it says nothing."""
         return None if self.bad_image else label(self.verdict, self.decision, self.relabel)
+
+
+def _may_be_a_finding(name: str) -> bool:
+    """Whether a column of a labels file, and a part of a folder's name, can be called so."""
+    letters = name.replace("_", "").replace("-", "").replace(" ", "")
+    return letters.isalnum() and len(name) <= LONGEST_FINDING and name == name.strip() and name not in NO_FINDINGS
 
 
 def label(verdict: str, decision: str, relabel: int | None) -> int | None:

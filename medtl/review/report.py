@@ -1,6 +1,7 @@
 """`medtl reviews report`: do readers agree with the detector and with each other, does it drift, what to read next."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from medtl.files import atomic_folder, write_json
 from medtl.progress import say
 from medtl.review import figures, plots, verdicts
 from medtl.review.moments import now
+from medtl.review.records import StoredVerdict
 from medtl.review.schema import CASES, SCORES
-from medtl.review.store import open_existing
+from medtl.review.store import ReviewStore, open_existing
 
 MARKER = "reviews.json"
 NEXT = 20
@@ -37,29 +39,40 @@ def report_reviews(reviews: str | Path, *, out: str | Path) -> Path:
     """
     folder, store = Path(out), open_existing(reviews)
     try:
-        standing = verdicts.standing(store)
-        with store.reading() as connection:
-            counts = _counts(connection)
-            drifts = _drifts(connection)
-            unread = _to_read(connection)
+        content = content_of(store, verdicts.standing(store))
     finally:
         store.close()
-    if not counts:
+    if not content["cases"]:
         raise ReviewError(f"{store.name}: holds no case yet; fill it with medtl reviews import SCORES")
-    content: dict[str, Any] = {
-        "cases": counts,
-        "n_verdicts": len(standing),
-        "agreement": figures.agreement_by_week(standing),
-        "drift": drifts,
-        "kappas": figures.kappas(standing),
-        "paces": figures.paces(standing),
-        "next": unread,
-    }
     with atomic_folder(folder, marker=MARKER) as temporary:
         write_json(temporary / MARKER, _plain(content))
-        (temporary / "reviews.html").write_text(_page(content), encoding="utf-8")
-    say(f"report on {len(standing):,} verdicts: {folder / 'reviews.html'}")
+        html = _rendered("reviews.html", content, linked=False, made=now()[:16], version=__version__)
+        (temporary / "reviews.html").write_text(html, encoding="utf-8")
+    say(f"report on {content['n_verdicts']:,} verdicts: {folder / 'reviews.html'}")
     return folder
+
+
+def content_of(store: ReviewStore, standing: Sequence[StoredVerdict]) -> dict[str, Any]:
+    """All that the report says.
+
+    Args:
+        standing: the verdicts that stand.
+    """
+    with store.reading() as connection:
+        return {
+            "cases": _counts(connection),
+            "n_verdicts": len(standing),
+            "agreement": figures.agreement_by_week(standing),
+            "drift": _drifts(connection),
+            "kappas": figures.kappas(standing),
+            "paces": figures.paces(standing),
+            "next": _to_read(connection),
+        }
+
+
+def sections(content: dict[str, Any]) -> str:
+    """The report's sections as HTML, without a page around them; cases to read next are buttons with `data-case`."""
+    return _rendered("reviews_sections.html", content, linked=True)
 
 
 def _counts(connection: Connection) -> dict[str, int]:
@@ -93,17 +106,16 @@ def _to_read(connection: Connection) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _page(content: dict[str, Any]) -> str:
+def _rendered(template: str, content: dict[str, Any], **more: Any) -> str:
     pictures = [plots.drift(each["weeks"], f"d{i}") for i, each in enumerate(content["drift"])]
     return (
         environment("medtl.review")
-        .get_template("reviews.html")
+        .get_template(template)
         .render(
             **content,
             agreement_plot=plots.agreement(content["agreement"], "a") if content["agreement"] else None,
             drift_plots=pictures,
-            made=now()[:16],
-            version=__version__,
+            **more,
         )
     )
 

@@ -14,7 +14,7 @@ from medtl.errors import ReviewError
 from medtl.review import chain
 from medtl.review.cases import hold
 from medtl.review.moments import now
-from medtl.review.records import WITHDRAWN, Region, StoredVerdict, Verdict
+from medtl.review.records import UNASKED, WITHDRAWN, Region, StoredVerdict, Verdict
 from medtl.review.schema import CASES, HEAD, READINGS, SCORES
 from medtl.review.schema import VERDICTS as TABLE
 from medtl.review.store import ReviewStore
@@ -47,7 +47,10 @@ def save(store: ReviewStore, verdicts: Sequence[Verdict], *, by: User, token: st
         if earlier := _saved_before(connection, token):
             return _same(earlier, verdicts, by)
         _check_may_read(connection, case_id, by, adjudicates)
-        shown = _scores(connection, case_id, {verdict.bundle_id for verdict in verdicts})
+        shown: dict[str, Mapping[Any, Any]] = {
+            **_scores(connection, case_id, {verdict.bundle_id for verdict in verdicts}),
+            **_unasked(connection, case_id, [each.finding for each in verdicts if not each.bundle_id], by),
+        }
         before = {row.finding: row.id for row in unsuperseded(_of_case(connection, case_id))
                   if row.reader == by.name and row.adjudicates == adjudicates}  # fmt: skip
         rows = [_row(verdict, shown) | {"supersedes": before.get(verdict.finding)} for verdict in verdicts]
@@ -112,13 +115,21 @@ def of_scans(store: ReviewStore, scan_ids: Sequence[str]) -> list[StoredVerdict]
     done = select(CASES.c.id).where(CASES.c.scan_id.in_(scan_ids), CASES.c.status == "done")
     with store.reading() as connection:
         rows = connection.execute(select(TABLE).where(TABLE.c.case_id.in_(done)).order_by(TABLE.c.id))
-        return unsuperseded(_stored(rows.mappings()))
+        return unsuperseded(stored(rows.mappings()))
 
 
-def standing(store: ReviewStore) -> list[StoredVerdict]:
-    """Every verdict that stands, of all readers, oldest first; for export and report, not for the page."""
+def standing(store: ReviewStore, *, read: bool = False) -> list[StoredVerdict]:
+    """Every verdict that stands, of all readers, oldest first.
+
+    Args:
+        read: only those on cases that all have read who should: whoever sees others may still have to read the rest.
+    """
+    wanted = select(TABLE).order_by(TABLE.c.id)
+    if read:
+        finished = select(CASES.c.id).where(CASES.c.status.in_(("done", "adjudicate")))
+        wanted = wanted.where(TABLE.c.case_id.in_(finished))
     with store.reading() as connection:
-        return unsuperseded(_stored(connection.execute(select(TABLE).order_by(TABLE.c.id)).mappings()))
+        return unsuperseded(stored(connection.execute(wanted).mappings()))
 
 
 def unsuperseded(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:
@@ -137,7 +148,8 @@ def _one_case(verdicts: Sequence[Verdict], token: str) -> int:
         raise ReviewError("nothing to save; choose agree, disagree or unsure for at least one finding")
     if not 16 <= len(token) <= 200:
         raise ReviewError(f"a token of {len(token)} characters; expected 16 to 200, such as a UUID, for each save")
-    if len({(v.case_id, v.bundle_id, v.adjudicates) for v in verdicts}) > 1:
+    bundles = {verdict.bundle_id for verdict in verdicts if verdict.bundle_id}
+    if len({(v.case_id, v.adjudicates) for v in verdicts}) > 1 or len(bundles) > 1:
         raise ReviewError("verdicts on several cases, or on answers of several bundles; save each case by itself")
     findings = [verdict.finding for verdict in verdicts]
     if len(set(findings)) < len(findings):
@@ -189,7 +201,29 @@ def _scores(connection: Connection, case_id: int, bundles: set[str]) -> dict[str
     return {row["finding"]: row for row in connection.execute(wanted).mappings()}
 
 
-def _row(verdict: Verdict, shown: Mapping[str, RowMapping]) -> dict[str, Any]:
+def _unasked(connection: Connection, case_id: int, findings: Sequence[str], by: User) -> dict[str, Mapping[Any, Any]]:
+    """What stands beside marks of findings that the detector does not know.
+
+    Raises:
+        ReviewError: it knows one of them, or a reader marks one that no lead has begun.
+    """
+    if not findings:
+        return {}
+    case = connection.execute(
+        select(CASES.c.scan_id, CASES.c.sha256, CASES.c.bundle_id).where(CASES.c.id == case_id)
+    ).one()
+    known = _scores(connection, case_id, {case.bundle_id})
+    for finding in findings:
+        if finding in known:
+            raise ReviewError(f"the detector knows {finding}; say beside its answer whether it is there")
+        begun = select(TABLE.c.id).where(TABLE.c.bundle_id == "", TABLE.c.finding == finding).limit(1)
+        if not by.leads and connection.execute(begun).first() is None:
+            raise ReviewError(f"no lead has begun to mark {finding}; choose one of the findings that are to be taught")
+    beside = {"scan_id": case.scan_id, "sha256": case.sha256, "probability": 0.0, "threshold": 0.0}
+    return {finding: beside | {"decision": UNASKED} for finding in findings}
+
+
+def _row(verdict: Verdict, shown: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
     """The verdict beside the detector's answer, which comes from the store and not from the page."""
     if verdict.finding not in shown:
         raise ReviewError(
@@ -224,10 +258,11 @@ def _append(connection: Connection, rows: Iterable[Mapping[str, Any]], by: User,
 
 def _of_case(connection: Connection, case_id: int) -> list[StoredVerdict]:
     rows = connection.execute(select(TABLE).where(TABLE.c.case_id == case_id).order_by(TABLE.c.id))
-    return _stored(rows.mappings())
+    return stored(rows.mappings())
 
 
-def _stored(rows: Iterable[RowMapping]) -> list[StoredVerdict]:
+def stored(rows: Iterable[RowMapping]) -> list[StoredVerdict]:
+    """Rows of the table as records."""
     return [StoredVerdict(**dict(row) | {"region": _region(row["region"])}) for row in rows]
 
 
@@ -252,7 +287,8 @@ def _settle(connection: Connection, case_id: int) -> None:
     adjudicated = {row.finding for row in rows if row.adjudicates}
     said: dict[str, list[int]] = {}
     for row in rows:
-        if row.reader in readers and not row.adjudicates and row.label is not None:
+        # Marks are no answer of the detector's to agree about, and nobody need decide between them.
+        if row.reader in readers and not row.adjudicates and row.label is not None and row.decision != UNASKED:
             said.setdefault(row.finding, []).append(row.label)
     # Equal numbers for and against: a majority settles it without a lead.
     tied = any(2 * sum(labels) == len(labels) for name, labels in said.items() if name not in adjudicated)

@@ -47,7 +47,7 @@ class Actor:
     """Somebody at the page, in one browser session: what his page shows, and what he does."""
 
     def __init__(self, detector: Detector, store: ReviewStore, name: str = "Dr A", **options: Any) -> None:
-        self.page = Page(detector, store, **options)
+        self.page = Page(detector, store, **{"folder": Path("no-bundle")} | options)
         self.store = store
         self.be(name)
 
@@ -102,14 +102,15 @@ class Actor:
 
     def save(
         self, *said: str | None, note: str = "", instead: str = "", bad: bool = False, region: str = "",
-        token: str | None = None, place: str | None = None,
+        token: str | None = None, place: str | None = None, to_teach: str = "", marked: str | None = None,
     ) -> "Actor":  # fmt: skip
         token = self.shown.get(self.page.case.token, "") if token is None else token
         place = self.shown.get(self.page.case.current, "0") if place is None else place
+        region = f"{region}@{place}" if region and "@" not in region else region
         flow = self.page.flow
         history = self.shown[flow.history]
         return self.take(
-            flow.keep(self.request, self.reading, history, token, place, region, note, instead, bad, *said)
+            flow.keep(self.request, self.reading, history, token, region, note, instead, bad, to_teach, marked, *said)
         )
 
     def go(self) -> "Actor":

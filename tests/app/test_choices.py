@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.choices import TRUTH, Choices, choice_of, offered, region_of, verdict_on
+from app.choices import TRUTH, Choices, choice_of, offered, place_of, region_of, text_of, verdict_on
 from medtl.errors import ReviewError
 from medtl.review.records import VERDICTS, Case, Score, StoredVerdict, label
 
@@ -90,6 +90,24 @@ def test_a_region_belongs_to_the_finding_that_is_looked_at() -> None:
     assert [v.region for v in found] == [box, None]
     with pytest.raises(ReviewError, match="a region is marked for effusion; say whether it is there, or clear it"):
         said(Choices(said={"pneumonia": "agree"}, region=box, looked_at="effusion"))
+
+
+@pytest.mark.parametrize("choice", ["absent", "disagree"])
+def test_what_is_absent_is_nowhere(choice: str) -> None:
+    box = region_of("1,2,3,4@0")
+    with pytest.raises(
+        ReviewError, match="a region is marked for pneumonia, which you say is absent; clear the region"
+    ):
+        said(Choices(said={"pneumonia": choice}, region=box, looked_at="pneumonia"))
+    assert said(Choices(said={"pneumonia": "unsure"}, region=box, looked_at="pneumonia"))
+
+
+@pytest.mark.parametrize("text", ["1.5,2.0,30.0,40.25@0", "0.1,2.0,3.0,4.0,Axial,41@12"])
+def test_a_region_is_written_as_it_is_read(text: str) -> None:
+    box = region_of(text)
+    assert box is not None and text_of(box, place_of(text)) == text
+    with pytest.raises(ReviewError, match="belongs to no finding; mark it again"):
+        place_of(text.partition("@")[0])
 
 
 def test_a_region_of_a_slice() -> None:

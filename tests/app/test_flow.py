@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
+import medtl
 from medtl.data.preprocess import PreprocessSpec
+from medtl.data.pseudonyms import is_pseudonym
 from medtl.inference.reference import reference_of, write_reference
 from medtl.inference.runtime import Detector, load
-from medtl.review import cases, store, verdicts
+from medtl.review import cases, store, verdicts, worklist
 from medtl.review.records import StoredVerdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
@@ -95,7 +98,7 @@ def test_a_double_click_saves_once_and_opens_one_case(reader: Actor, reviews: Re
     reader.save("agree", None)
     reader.save("agree", None, token=token)
     assert reader.shown[reader.page.flow.step] == "", "the second click does not go on a second time"
-    reader.shown[reader.page.flow.step] = "next"
+    reader.shown[reader.page.flow.step] = f"next {token}"
     reader.go().save("disagree", None, token=token)
     assert len(standing(reviews)) == 1
     assert reader.reading is not None and reader.reading.stored.id == numbers[1]
@@ -178,6 +181,56 @@ def test_undo_brings_the_case_back_with_its_choices(reader: Actor, reviews: Revi
     assert verify_reviews(str(reviews.path)).count == 4 + 4 + 1
 
 
+def test_a_case_opened_while_another_was_saved_stays_open(
+    reader: Actor, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader.next().save("agree", None)
+    step = reader.shown[reader.page.flow.step]
+    reader.open(numbers[3])
+    reader.shown[reader.page.flow.step] = step  # the answer to the save came last
+    reader.go()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[3]
+    assert cases.get(reviews, numbers[3], by=LEAD).claimed_by == "Dr A"
+
+
+def test_undo_after_a_correction_goes_on_to_the_case_before(
+    detector: Detector, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    reader.save("absent", "absent").go().save("absent", "absent").go()
+    reader.save("absent", "absent").go().save("present", "absent").go()
+    reader.undo()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[1] and not reader.notice
+    reader.undo()
+    assert reader.reading.stored.id == numbers[0] and not reader.notice and standing(reviews) == []
+    assert reader.shown[reader.page.flow.history] == []
+
+
+def test_undo_of_what_was_corrected_in_another_window(reader: Actor, reviews: ReviewStore, numbers: list[int]) -> None:
+    reader.next().save("agree", None).go().save("agree", None).go()
+    history = reader.shown[reader.page.flow.history]
+    reader.be("Dr A").open(numbers[1]).save("disagree", None).go()
+    reader.shown[reader.page.flow.history] = history
+    before = reader.reading
+    reader.undo()
+    assert "Verdicts 2: cannot be taken back; expected verdicts of Dr A" in reader.notice
+    assert reader.reading is before and reader.shown[reader.page.case.verdict.undo]["interactive"] is True
+    reader.undo()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[0] and not reader.notice
+    assert standing(reviews) == [(2, "pneumonia", "disagree", "Dr A")]
+
+
+def test_undo_while_the_store_is_gone_can_be_tried_again(reader: Actor, reviews: ReviewStore) -> None:
+    reader.next().save("agree", None).go()
+    assert reviews.path is not None
+    reviews.path.rename(reviews.path.with_name("elsewhere.db"))
+    reader.undo()
+    assert "was deleted, moved or replaced" in reader.notice and kept(reader)
+    reviews.path.with_name("elsewhere.db").rename(reviews.path)
+    reader.undo()
+    assert standing(reviews) == [] and "Taken back: case 1" in reader.shown[reader.page.case.verdict.saved]
+
+
 def test_skip_keeps_the_case_for_later(reader: Actor, reviews: ReviewStore, numbers: list[int]) -> None:
     reader.next().skip()
     assert reader.reading is not None and reader.reading.stored.id == numbers[1]
@@ -206,9 +259,45 @@ def test_corrections_of_a_case_that_was_read(reader: Actor, reviews: ReviewStore
 
 def test_the_region_is_stored_with_the_finding(reader: Actor, reviews: ReviewStore) -> None:
     reader.next().save("agree", "agree", region="1,2,10,20", place="1")
+    assert "a region is marked for large nodule, which you say is absent; clear the region" in reader.notice
+    assert standing(reviews) == []
+    reader.save("agree", "disagree", region="1,2,10,20", place="7")
+    assert "a region is marked for finding 8, and there is none; mark it again" in reader.notice
+    reader.save("agree", "disagree", region="1,2,10,20", place="1")
     found = {row.finding: row.region for row in verdicts.standing(reviews)}
     assert found["pneumonia"] is None and found["large_nodule"] is not None
     assert found["large_nodule"].points == ((1.0, 2.0), (10.0, 20.0))
+
+
+def test_a_region_is_there_still_when_the_case_comes_back(
+    detector: Detector, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    field, current = reader.page.case.viewer.region, reader.page.case.current
+    reader.save("absent", "present", region="1,2,10,20", place="1").go()
+    assert (reader.shown[field], reader.shown[current]) == ("1.0,2.0,10.0,20.0@1", "1")
+    assert reader.shown[reader.page.case.viewer.finding]["value"] == "large_nodule", "and its heatmap"
+    reader.save(*reader.choices(), region=reader.shown[field]).go()
+    assert len(all_rows(reviews, numbers[0])) == 2 and verdicts.standing(reviews)[1].region is not None
+    assert reader.reading is not None and reader.reading.stored.id == numbers[1] and reader.shown[field] == ""
+    reader.open(numbers[0])
+    assert reader.shown[field] == "1.0,2.0,10.0,20.0@1"
+    reader.undo()
+    assert reader.shown[field] == "1.0,2.0,10.0,20.0@1" and standing(reviews) == []
+
+
+def test_reasons_are_those_of_the_finding_that_is_looked_at(
+    detector: Detector, reviews: ReviewStore, tmp_path: Path
+) -> None:
+    add_cases(reviews, tmp_path, detector.bundle.bundle_id, patient_id="p1")
+    reader = Actor(detector, reviews).next()
+    view = reader.page.case
+    assert "<b>Pneumonia.</b>" in reader.shown[view.reasons] and "Same patient" in reader.shown[view.priors]
+    reader.take(view.follow(reader.reading, "large_nodule"))
+    assert "<b>Large nodule.</b>" in reader.shown[view.reasons] and reader.shown[view.current] == "1"
+    reader.take(view.look_at(reader.reading, *reader.settings, "0"))
+    assert "<b>Pneumonia.</b>" in reader.shown[view.reasons] and "Same patient" in reader.shown[view.priors]
+    assert view.priors in view.outputs and reader.take(view.empty()).shown[view.priors] == ""
 
 
 def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
@@ -257,6 +346,36 @@ def test_an_upload_stays_in_memory_only(
     later = Actor(detector, reviews).open(number)
     assert "was uploaded and is no longer in memory" in str(later.shown[later.page.case.viewer.scan])
     assert later.shown[later.page.case.verdict.save]["interactive"] is False
+
+
+def test_scans_of_a_patient_that_came_on_two_ways_are_each_others_priors(
+    reader: Actor, reviews: ReviewStore, dicom_file: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for number in (1, 2, 3):
+        scan = pydicom.dcmread(dicom_file)
+        scan.PixelData = np.roll(scan.pixel_array, number, axis=1).tobytes()
+        scan.PatientAge = "097Y"
+        scan.save_as(archive / f"{number}.dcm")
+    (tmp_path / "gradio").mkdir(exist_ok=True)
+    upload = (archive / "3.dcm").rename(tmp_path / "gradio" / "3.dcm")
+    file = medtl.score(bundle_folder, archive, out=tmp_path / "scores.csv")
+    assert "HIDDEN" not in file.read_text() and "SECRET" not in file.read_text()
+    assert medtl.import_scores(file, reviews=tmp_path / "r.db") == 2
+    reader.upload(upload)
+    imported = [case for case in worklist.page(reviews, by=LEAD).cases if case.path.startswith(str(archive))]
+    first, second = sorted(imported, key=lambda case: case.id)
+    assert is_pseudonym(first.patient_id)
+    known = {"age_years": 90.0, "sex": "F", "modality": "DX", "view": "PA", "body_part": "CHEST"}
+    assert first.facts == second.facts == known
+    assert first.id in {case.id for case in cases.priors(reviews, second.id, by=LEAD)}
+    assert second.id in {case.id for case in cases.priors(reviews, first.id, by=LEAD)}
+    shown = reader.reading
+    assert shown is not None and shown.stored.facts == known
+    assert {case.id for case in cases.priors(reviews, shown.stored.id, by=LEAD)} == {first.id, second.id}
+    assert shown.scan is not None and shown.scan.prior is not None
+    assert shown.scan.prior.source == second.path, "the last one before it"
 
 
 def test_an_upload_of_a_known_scan_opens_its_case(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:

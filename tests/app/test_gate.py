@@ -126,6 +126,8 @@ def test_another_readers_page_and_files(door: Door, png_file: Path) -> None:
     about = {"session_hash": "pagea", "fn_index": 0, "event_id": "x"}
     assert a.post("/gradio_api/cancel", json=about).status_code == 200
     assert b.get("/gradio_api/queue/data?session_hash=pagea").status_code == 403
+    assert event(b, "pageb") != 403
+    assert b.get("/gradio_api/queue/data?session_hash=pageb&session_hash=pagea").status_code == 400
     assert b.get("/gradio_api/heartbeat/pagea").status_code == 403
     assert event(b, "pagea") == 403
     assert b.post("/gradio_api/cancel", json=about).status_code == 403

@@ -44,7 +44,7 @@ class Door:
         self.first_admin = FirstAdmin(self.store)
         login = Login(self.store, port=PORT, first_admin=self.first_admin)
         figures = Figures(self.store, bundle_id=detector.bundle.bundle_id, folder=bundle)
-        self.app: FastAPI = mounted(Page(detector, self.store), login, figures)
+        self.app: FastAPI = mounted(Page(detector, self.store, folder=Path("no-bundle")), login, figures)
         known = {"root": "", "trusted": None, "hosts": LOOPBACK} | arrival
         self.guarded = guarded(self.app, login, figures, **known)
 
@@ -144,6 +144,8 @@ def test_forms_of_other_pages_are_refused(door: Door) -> None:
     refused = browser.post("/login", data=said | {"form": theirs})
     assert refused.status_code == 403 and "The form was too old, or came from another page" in refused.text
     assert type_in(browser, "/login", **said | {"password": "x" * 20_000}).status_code == 403, "too long to be typed"
+    many = {f"field{number}": "x" for number in range(20)}
+    assert type_in(browser, "/login", **said | many).status_code == 403, "more fields than the form has"
 
     browser = door.logged_in("Dr A")
     assert browser.post("/logout").status_code == 403

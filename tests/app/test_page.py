@@ -105,7 +105,7 @@ def test_from_login_to_export(blank: Page, url: str, folder: Path, numbers: list
     page.keyboard.press("Enter")
     first = page.get_by_role("button", name=f"Case {numbers[0]}", exact=True)
     expect(first).to_be_visible()
-    expect(page.locator("#who")).to_have_text("Dr A reader")
+    expect(page.locator("#who")).to_contain_text("Dr A reader")
     expect(page.locator("#to-agreement")).to_be_hidden()
     page.keyboard.press("ArrowDown")
     expect(first).to_be_focused()
@@ -131,12 +131,38 @@ def test_from_login_to_export(blank: Page, url: str, folder: Path, numbers: list
     log_in(page, url, reviews=folder / "r.db", name="Dr L")
     page.goto(url)
     page.locator("#to-agreement").click()
-    expect(page.locator("#weeks")).to_contain_text("Confirmed (95 % interval)")
+    expect(page.locator("#report")).to_contain_text("Agreement with the detector")
+    expect(page.locator("#report svg").first).to_be_visible()
     with page.expect_download() as download:
         page.locator("#export").click()
     assert download.value.suggested_filename == "labels.csv"
     text = Path(download.value.path()).read_text()
     assert text.startswith("scan_id,pneumonia,large_nodule\n") and ",1,\n" in text
+
+
+def test_a_finding_is_marked_by_keys(blank: Page, url: str, folder: Path, numbers: list[int]) -> None:
+    page = blank
+    log_in(page, url, reviews=folder / "r.db", name="Dr L")
+    page.goto(url)
+    page.get_by_role("button", name=f"Case {numbers[0]}", exact=True).click()
+    is_open(page, numbers[0])
+    page.get_by_label("To teach").fill("Old  Device")
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    expect(page.get_by_label("Present")).to_be_checked()
+    page.keyboard.press("f")
+    expect(page.get_by_label("Absent")).to_be_checked()
+    inside(page, "#to-teach", "#marked", "#save", width=1366)
+    page.keyboard.press("n")
+    is_open(page, numbers[1])
+    expect(page.get_by_label("Absent")).not_to_be_checked()
+    expect(page.get_by_label("To teach")).to_have_value("Old  Device")
+    row = stored(folder)[-1]
+    assert (row["finding"], row["relabel"], row["bundle_id"]) == ("old_device", 0, "")
+    page.locator("#to-agreement").click()
+    expect(page.locator("#candidates")).to_contain_text("Old device")
+    expect(page.locator("#candidates .needed").last).to_have_text("4 present and 3 absent more needed")
+    expect(page.locator("#teach")).to_be_disabled()
 
 
 def test_each_key(page: Page, folder: Path, numbers: list[int]) -> None:
@@ -335,7 +361,7 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page, numbers: list[int
 
 
 @pytest.mark.parametrize("width", [1366, 1024])
-def test_the_essentials_fit(page: Page, numbers: list[int], width: int) -> None:
+def test_the_essentials_fit(numbers: list[int], page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 768})
     expect(page.locator("#table")).to_be_visible()
     inside(page, "#filters", "#next-case", "#older", f'[data-row="{numbers[0]}"]', "#footer", width=width)

@@ -8,7 +8,7 @@ import pytest
 from app import panels
 from medtl.data.scan import Header, Scan
 from medtl.errors import ScanError
-from medtl.inference.runtime import FindingScore
+from medtl.inference.prediction import FindingScore
 
 HOSTILE = "</div><script>alert(1)</script><img src=x onerror=alert(1)>\"'"
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from app import reasons
+from app import panels, reasons
 from medtl.evaluation.conformal import Band
 from medtl.evaluation.observed import Observed
 from medtl.inference.neighbours import SimilarScan
@@ -64,9 +64,22 @@ def test_a_calibrated_probability_is_told_in_scans() -> None:
         "12.0 %: of 100 such scans (8 to 19 %) about 12 had it in validation; 95 % interval 7 to 20, from 100" in said
     )
     assert (
-        "Not uncertain: outside 31 to 58 %, where scans with it and scans without it score alike. So 90 of 100 with it, and 90 of 100 without, are not misjudged."
-        in said
+        "Not uncertain: outside 31 to 58 %, where scans with it and scans without it score alike. So "
+        "90 of 100 with it, and 90 of 100 without, are not misjudged." in said
     )
+
+
+def test_of_several_findings_the_wording_says_which() -> None:
+    named = reasons.wording(score(0.12, finding="large_nodule"), named=True)
+    assert Reader(named).text.startswith("Large nodule. 12.0 % ranks this scan")
+    assert HOSTILE[:8] not in reasons.wording(score(0.12, finding=HOSTILE), named=True)
+
+
+@pytest.mark.parametrize("code", ["seen", "unlike"])
+def test_rates_of_validation_are_not_told_of_a_scan_that_is_unlike(code: str) -> None:
+    found = [Doubt(code=code, sentence="it is odd")]
+    said = Reader(reasons.wording(score(0.12, band=BAND, observed=ALIKE), found)).text
+    assert "validation had no scan like this one" in said and "of 100" not in said
 
 
 def test_a_probability_that_is_off_is_not_confirmed() -> None:
@@ -86,6 +99,13 @@ def test_an_open_answer_says_between_what(probability: float) -> None:
     found = score(probability, band=BAND)
     assert found.decision == "uncertain"
     assert reasons.answer(found) == "Uncertain: from 31 to 58 %, scans with it and scans without it score alike."
+
+
+@pytest.mark.parametrize(("probability", "side"), [(0.40, "below"), (0.50, "above")])
+def test_the_row_of_an_uncertain_finding_still_says_the_side(probability: float, side: str) -> None:
+    html = panels.finding_row("nodule", 0.43, score(probability, band=BAND))
+    assert 'class="finding uncertain"' in html
+    assert f"uncertain: {side} the operating point (43.0 %)" in Reader(html).text
 
 
 def test_classes_far_apart_leave_nothing_open() -> None:

@@ -57,6 +57,8 @@ def test_a_database_server_is_asked_and_no_file_made(
     with pytest.raises(ReviewError, match=said):
         serve(bundle_folder, reviews="postgresql+pg8000://medtl:secret@127.0.0.1:1/r", port=port)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ReviewError, match=r"a\.dcm: is gone from the server; open the file again"):
+        take([str(tmp_path / "hash" / "a.dcm")])  # somebody else sent the same bytes, and was faster
 
 
 def test_private_files_go_and_the_environment_comes_back() -> None:

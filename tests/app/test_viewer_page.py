@@ -20,7 +20,7 @@ from app import viewer as viewer_module
 from app.case import Case
 from app.viewer import NO_HEAT, Viewer
 from medtl.data.scan import Header, Scan
-from medtl.inference.runtime import Prediction
+from medtl.inference.prediction import Prediction
 from tests.app.conftest import free_port
 
 
@@ -92,7 +92,9 @@ def served(dims: int) -> Iterator[str]:
             if name == "gone":
                 return viewer.cleared("nothing here") | {state: None}
             scan, prior = CASES[dims]["first" if name == "blinded" else name]
-            case = Case(name=name, prediction=Prediction(scan=scan, scores=(), bundle_id="b"), prior=prior)
+            nothing = {"stored": np.zeros((1, 8, 8), np.uint8), "embedding": np.zeros(1, np.float32)}
+            prediction = Prediction(scan=scan, scores=(), bundle_id="b", **nothing)
+            case = Case(name=name, prediction=prediction, prior=prior)
             return viewer.show(case, *chosen, finding=NO_HEAT if name == "blinded" else "pneumonia") | {state: case}
 
         for button in buttons.values():

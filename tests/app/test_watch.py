@@ -1,5 +1,6 @@
 """A watched folder, looked at by a clock of the test's own."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,15 +8,20 @@ import nibabel
 import numpy as np
 import pytest
 
-from app.watch import STILL_S, Watch
+import app.watch
+from app.watch import STILL_S, VOLUME_STILL_S, Watch
 from medtl.data.pseudonyms import is_pseudonym
-from medtl.errors import DatasetError, ReviewError
+from medtl.data.scan import Scan
+from medtl.data.volume import read_series
+from medtl.errors import ConfigError, DatasetError, ReviewError
+from medtl.inference.prediction import Prediction
 from medtl.inference.runtime import Detector, load
 from medtl.review import cases, worklist
 from medtl.review.records import Case
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from tests.app.acting import write_scan
+from tests.data.fake_series import fake_series
 
 LEAD = User(name="Dr L", role="lead")
 
@@ -118,8 +124,101 @@ def test_volumes(volume_bundle: Path, folder: Path, store: ReviewStore) -> None:
     values = np.random.default_rng(0).normal(100, 20, (20, 24, 16)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / "head.nii.gz")
     watch = Watch(folder, load(volume_bundle), store)
-    assert (watch.look(at=0), watch.look(at=STILL_S), watch.look(at=2 * STILL_S)) == (0, 1, 0)
+    assert (watch.look(at=0), watch.look(at=STILL_S)) == (0, 0), "volumes wait longer"
+    assert (watch.look(at=VOLUME_STILL_S), watch.look(at=2 * VOLUME_STILL_S)) == (1, 0)
     assert cases.get(store, 1, by=LEAD).path == str(folder / "head.nii.gz")
+
+
+@pytest.mark.parametrize("pause_s", [STILL_S, VOLUME_STILL_S - 1])
+def test_a_series_that_is_still_arriving_waits_for_its_last_slice(
+    volume_bundle: Path, folder: Path, store: ReviewStore, tmp_path: Path, pause_s: float
+) -> None:
+    slices = fake_series(tmp_path / "sent", shape=(24, 32, 32), spacing_mm=(2.0, 2.0, 2.0))
+    other = fake_series(folder / "whole", shape=(8, 32, 32), SeriesInstanceUID="1.2.9")
+    watch, at = Watch(folder, load(volume_bundle), store), 0.0
+    for first in range(0, 24, 6):
+        for path in slices[first : first + 6]:
+            shutil.copy(path, folder / "deep" / path.name)
+        watch.look(at=at)
+        at += pause_s
+    last = at - pause_s
+    watch.look(at=last + VOLUME_STILL_S - 1)
+    watch.look(at=last + VOLUME_STILL_S)
+    watch.look(at=last + 3 * VOLUME_STILL_S)
+    whole = {read_series(paths, name="").scan_id for paths in (slices, other)}
+    assert {case.scan_id for case in listed(store)} == whole and len(listed(store)) == 2
+
+
+def test_a_folder_that_stands_still_does_not_wait_for_another(
+    volume_bundle: Path, folder: Path, store: ReviewStore, tmp_path: Path
+) -> None:
+    fake_series(folder / "whole", shape=(8, 32, 32))
+    watch = Watch(folder, load(volume_bundle), store)
+    watch.look(at=0)
+    for number, path in enumerate(fake_series(tmp_path / "sent", shape=(6, 32, 32), SeriesInstanceUID="1.2.9")):
+        shutil.copy(path, folder / "deep" / path.name)
+        watch.look(at=number * STILL_S)
+    assert watch.look(at=VOLUME_STILL_S) == 1
+
+
+def test_what_is_part_of_no_volume_is_said_once(
+    volume_bundle: Path,
+    folder: Path,
+    store: ReviewStore,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (folder / "letter.dcm").write_bytes(b"Dear colleague, " * 50)
+    fake_series(folder / "deep", shape=(2, 32, 32))
+    watch, asked = Watch(folder, load(volume_bundle), store), []
+    units = app.watch.volume_units
+    monkeypatch.setattr(app.watch, "volume_units", lambda files: (asked.append(len(files)), units(files))[1])
+    for turn in range(4):
+        assert watch.look(at=turn * VOLUME_STILL_S) == 0
+    said = capsys.readouterr().err
+    assert said.count("letter.dcm: is text, not a scan") == 1
+    assert said.count("2 images of its kind; a volume needs at least 4 parallel ones") == 2, "of each slice"
+    assert asked == [3], "nothing is read again while nothing changes"
+    fake_series(folder / "deep", shape=(8, 32, 32))
+    watch.look(at=4 * VOLUME_STILL_S)
+    assert watch.look(at=5 * VOLUME_STILL_S) == 1, "the rest of the series came"
+    assert "letter.dcm" not in capsys.readouterr().err
+
+
+def test_a_scan_that_makes_the_detector_fail_keeps_no_other_back(
+    look: Callable[[], int],
+    folder: Path,
+    detector: Detector,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad, predict = write_scan(folder / "a.png", 1), detector.predict
+    write_scan(folder / "b.png", 2)
+
+    def failing(scan: Scan) -> Prediction:
+        if scan.source == str(bad):
+            raise RuntimeError("the network has no such size")
+        return predict(scan)
+
+    monkeypatch.setattr(detector, "predict", failing)
+    assert (look(), look(), look()) == (0, 1, 0)
+    assert caplog.text.count("a.png could not be scored; it is left out until it changes") == 1
+    assert caplog.text.count("RuntimeError: the network has no such size") == 1
+    monkeypatch.setattr(detector, "predict", predict)
+    write_scan(folder / "a.png", 3)
+    assert (look(), look()) == (0, 1), "it changed"
+
+
+def test_a_salt_that_is_away_loses_nothing(
+    look: Callable[[], int], folder: Path, dicom_file: Path, tmp_path: Path, store: ReviewStore
+) -> None:
+    shutil.copy(dicom_file, folder)
+    (tmp_path / "salt").write_bytes(b"short")
+    look()
+    with pytest.raises(ConfigError, match="the salt of the pseudonyms has 5 bytes"):
+        look()
+    (tmp_path / "salt").unlink()
+    assert look() == 1
 
 
 def test_a_folder_that_is_missing(detector: Detector, store: ReviewStore, tmp_path: Path) -> None:

@@ -170,23 +170,38 @@ def test_agreement_and_labels_are_for_leads(detector: Detector, tmp_path: Path) 
             actor.open(number).save(word, None)
     refused = actor.be("Dr A").take(page.agreement(actor.request)).take(page.lead.csv(actor.request))
     assert "Dr A is a reader; only a lead sees what other readers said" in refused.notice
-    assert page.lead.kappas not in refused.shown and refused.shown[page.lead.labels] == ""
+    assert page.lead.report not in refused.shown and refused.shown[page.lead.labels] == ""
+    assert page.lead.candidates not in refused.shown
 
     actor.be("Dr L").take(page.agreement(actor.request))
     assert actor.shown[page.frame.view] == "agreement"
     # Labels A: 1 1 1 1, B: 1 0 1 1 (the fourth was negative, and both disagree). Cohen: observed 3/4, by chance
     # 1 x 3/4 + 0 x 1/4 = 3/4, so kappa is 0.
-    assert "<td>Pneumonia</td><td>Dr A and Dr B</td><td>4</td><td>0.00</td>" in str(actor.shown[page.lead.kappas])
+    report = str(actor.shown[page.lead.report])
+    assert "<th>Dr A and Dr B</th><td>pneumonia</td><td>4</td><td>0.000</td>" in report
     # Of 8 sure verdicts, A confirms 3 and B 2.
-    assert "<td>8</td><td>62 % (" in str(actor.shown[page.lead.weeks])
+    assert "<td>8</td><td><b>62 %</b>" in report and report.count("<svg") == 3
     actor.take(page.lead.csv(actor.request))
     export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
     assert actor.shown[page.lead.labels] == (tmp_path / "labels.csv").read_text()
     assert len(verdicts.standing(store)) == 8
 
 
+def test_a_lead_learns_nothing_of_a_case_that_he_may_still_read(detector: Detector, tmp_path: Path) -> None:
+    store = ReviewStore(tmp_path / "r.db")
+    number = add_cases(store, tmp_path, detector.bundle.bundle_id, readings_wanted=2)[0]
+    actor = Actor(detector, store).open(number).save("agree", None)
+    lead = actor.be("Dr L").take(actor.page.agreement(actor.request)).take(actor.page.lead.csv(actor.request))
+    assert "there are no verdicts yet" in lead.notice and lead.shown[lead.page.lead.labels] == ""
+    assert "No sure verdict yet" in str(lead.shown[lead.page.lead.report]) or "Dr A" not in lead.told()
+    actor.open(number).save("disagree", None)
+    actor.take(actor.page.lead.csv(actor.request))
+    assert actor.shown[actor.page.lead.labels] != "", "both have read it"
+
+
 def test_no_verdicts_no_labels(detector: Detector, tmp_path: Path) -> None:
     actor = Actor(detector, ReviewStore(tmp_path / "r.db"), "Dr L")
     actor.take(actor.page.agreement(actor.request)).take(actor.page.lead.csv(actor.request))
     assert "there are no verdicts yet; save one first" in actor.notice
-    assert "No scan has been read by two readers" in str(actor.shown[actor.page.lead.kappas])
+    assert "No scan was read by two readers." in str(actor.shown[actor.page.lead.report])
+    assert "No finding is marked yet." in str(actor.shown[actor.page.lead.candidates])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import medtl
@@ -219,6 +220,22 @@ def test_examples_that_cannot_be_used(
     assert said in str(problem.value)
 
 
+def test_scans_that_only_heads_have_seen_are_no_scans_of_the_encoder(
+    bundle: Path, tmp_path: Path, dataset: Dataset
+) -> None:
+    """A second finding, taught from the same new scans as a first one."""
+    paths = []
+    for number in range(10):
+        paths.append((tmp_path / f"{number}.png", number % 2))
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40)).astype(np.uint8)
+        Image.fromarray(pixels).save(paths[-1][0])
+    first = medtl.teach(bundle, paths, finding="noise", out=tmp_path / "first")
+    second = medtl.teach(first, paths, finding="hiss", out=tmp_path / "second")
+    assert len(read_reference(second).scan_ids) == len(read_reference(bundle).scan_ids) + 10
+    for finding in ("noise", "hiss"):
+        assert not any("the encoder was trained on" in said for said in read_bundle(second)[0].caveats[finding])
+
+
 def test_examples_and_a_labels_file_are_one_too_many(bundle: Path, scans: Path, tmp_path: Path) -> None:
     with pytest.raises(MedtlError, match="labels: examples bring their own labels; leave the file out"):
         medtl.teach(bundle, [(scans / "images/p01_0.png", 1)], labels=tmp_path / "l.csv", out=tmp_path / "out")
@@ -240,17 +257,19 @@ def test_taught_again_it_takes_no_network_and_little_time(
 
 
 def test_patients_are_judged_by_heads_that_have_not_seen_them() -> None:
-    """Labels without meaning, many scans a patient: what knows the patient is always right, what does not cannot be."""
-    random = np.random.default_rng(0)
-    patients = np.repeat(np.arange(40), 4)
-    of_patient = random.normal(size=(40, 60))
-    embeddings = torch.from_numpy(of_patient[patients] + 0.01 * random.normal(size=(160, 60))).float()
-    values = (random.permutation(40) % 2)[patients].astype(np.float32)
-    taught = teach_finding("noise", embeddings, values, patients.astype(str), seen=0)
-    assert auroc(values, taught.head(embeddings)[:, 0].detach().numpy()) == 1.0
-    found = float(taught.said.split("AUROC out of fold ")[1].split()[0])
-    assert abs(found - 0.5) < 0.25
-    assert taught.caveats[0].startswith("chance level (AUROC 0.5) lies within its interval")
+    """Labels without meaning, many scans a patient: what knows the patient is always right, the others by chance."""
+    patients, found = np.repeat(np.arange(40), 4), []
+    for seed in (1, 2, 3):
+        random = np.random.default_rng(seed)
+        of_patient = random.normal(size=(40, 60))[patients]
+        embeddings = torch.from_numpy(of_patient + 0.01 * random.normal(size=(160, 60))).float()
+        values = (random.permutation(40) % 2)[patients].astype(np.float32)
+        taught = teach_finding("noise", embeddings, values, patients.astype(str), seen=0)
+        assert auroc(values, taught.head(embeddings)[:, 0].detach().numpy()) == 1.0
+        found.append(float(taught.said.split("AUROC out of fold ")[1].split()[0]))
+        assert taught.caveats[0].startswith("chance level (AUROC 0.5) lies within its interval")
+    # The standard deviation of one is 0.09.
+    assert abs(np.mean(found) - 0.5) < 0.15
 
 
 def test_few_patients_are_not_judged() -> None:

@@ -23,8 +23,14 @@ class Bright(nn.Module):
         super().__init__()
         self.slope = slope
 
+    def encoder(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1).mean(dim=1, keepdim=True)
+
+    def head(self, brightness: torch.Tensor) -> torch.Tensor:
+        return self.slope * (brightness + 0.26)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.slope * (x.flatten(1).mean(dim=1, keepdim=True) + 0.26)
+        return self.head(self.encoder(x))
 
 
 @pytest.fixture
