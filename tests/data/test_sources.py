@@ -88,7 +88,7 @@ def zip_bytes() -> bytes:
         (bytes(range(256)) * 8, "not_an_image", "is of no known image type"),
         (b"GIF89a" + bytes(40), "unsupported_format", "save it as PNG"),
         (zip_bytes(), "archive", "unpack it"),
-        (gzip.compress(b"words"), "archive", "unpack it"),
+        (gzip.compress(b"words", mtime=0), "archive", "unpack it"),
         (npz_bytes(), "many_images", "use medtl ingest or medtl score"),
     ],
 )
