@@ -80,10 +80,9 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (typing(event.target)) {
-      if (event.key === "Escape") event.target.blur();
-      return;
-    }
+    // Also out of a menu: one that is only about to open would hold all keys otherwise.
+    if (event.key === "Escape" && event.target.matches?.("input, textarea")) return event.target.blur();
+    if (typing(event.target)) return;
     const key = event.key.toLowerCase();
     if (event.repeat && !key.startsWith("arrow")) return;
     if (by("keys")?.open && key !== "?") return;
