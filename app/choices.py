@@ -26,6 +26,12 @@ def verdict_on(choice: str, decision: str) -> tuple[str, int | None]:
     return ("agree" if agrees else "disagree"), relabel
 
 
+def label_of(choice: str, decision: str) -> int | None:
+    """What a choice beside a decision means: 1 there, 0 not there, None unknown."""
+    verdict, relabel = verdict_on(choice, decision)
+    return label(verdict, decision, relabel)
+
+
 def choice_of(said: StoredVerdict, choices: Sequence[str]) -> str | None:
     """Which of the offered choices a stored verdict was, or comes to."""
     if said.bad_image:
@@ -174,7 +180,7 @@ class Choices:
         if self.instead:
             decision = {score.finding: score.decision for score in case.scores}[self.instead]
             spoken = said.get(self.instead)
-            if spoken is not None and self._label(spoken, decision) != 1:
+            if spoken is not None and label_of(spoken, decision) != 1:
                 raise ReviewError(
                     f"{words([self.instead])} is chosen as what it is instead, but is not confirmed above; change one"
                 )
@@ -182,13 +188,6 @@ class Choices:
         if self.bad_image:
             said = {score.finding: said.get(score.finding, "unsure") for score in case.scores}
         return said
-
-    @staticmethod
-    def _label(choice: str, decision: str) -> int | None:
-        positive = {"positive": 1, "negative": 0}.get(decision)
-        if choice in _LABELS or positive is None:
-            return _LABELS.get(choice)
-        return {"agree": positive, "disagree": 1 - positive}.get(choice)
 
 
 def words(findings: Sequence[str]) -> str:

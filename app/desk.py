@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from app.case import NETWORK, Case, new_case
-from app.files import read_recorded
+from app.files import failed_on, read_recorded
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
 from medtl.errors import ConfigError, ReviewError, ScanError
@@ -134,10 +134,7 @@ class Desk:
             raise
         except Exception:
             log.exception("case %s could not be read", stored.id)
-            return Sheet(
-                stored=stored,
-                problem=ScanError("internal", stored.path, "medtl failed on this file; the server's log says where"),
-            )
+            return Sheet(stored=stored, problem=failed_on(stored.path))
 
     def _prior(self, stored: records.Case, by: User) -> Scan | None:
         """The last scan of the patient before this one, if its file can still be read."""

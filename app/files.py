@@ -16,6 +16,11 @@ GONE = "its file is gone since it was scored; put it back, or score it where it 
 CHANGED = "its file has changed since it was scored; score it again and import the scores (medtl reviews import)"
 
 
+def failed_on(name: str) -> ScanError:
+    """Of a file upon which something went wrong that nobody thought of; the log has the traceback."""
+    return ScanError("internal", name, "medtl failed on this file; the server's log says where")
+
+
 def read_recorded(case: Case, *, dims: int) -> Scan:
     """Read the scan of a case from its file.
 

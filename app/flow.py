@@ -17,6 +17,7 @@ from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
 from app.events import ONE_AT_A_TIME, SAVES
+from app.files import failed_on
 from app.frame import Frame
 from app.reading import Reading, Saved, begin
 from medtl.errors import ReviewError, ScanError
@@ -149,8 +150,7 @@ class Flow:
             return
         except Exception:
             log.exception("an upload could not be scored")
-            problem = ScanError("internal", name, "medtl failed on this file; the server's log says where")
-            yield self.view.refused(problem) | nothing
+            yield self.view.refused(failed_on(name)) | nothing
             return
         yield from self._show(stored, by, settings)
 
