@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from medtl.errors import ReviewError
+from medtl.inference.bundle import MARKER
 from medtl.review import worklist
 from medtl.review.schema import HEAD
 from medtl.review.store import ReviewStore
@@ -122,6 +123,6 @@ class Figures:
 
     def _bundle_there(self) -> str:
         try:
-            return str(json.loads((self._folder / "bundle.json").read_text(encoding="utf-8"))["bundle_id"])
+            return str(json.loads((self._folder / MARKER).read_text(encoding="utf-8"))["bundle_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""

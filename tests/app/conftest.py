@@ -21,6 +21,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import SMALL_ENCODER, build_encoder
 from medtl.inference.bundle import Bundle, Classifier, write_bundle
+from medtl.inference.runtime import Detector, load
 from medtl.review.store import ReviewStore
 from tests.app.people import add_people, log_in
 
@@ -125,6 +126,11 @@ def blank(browser: Browser) -> Iterator[Page]:
     page.set_default_timeout(PATIENCE_MS)
     yield page
     page.close()
+
+
+@pytest.fixture(scope="module")
+def detector(bundle_folder: Path) -> Detector:
+    return load(bundle_folder)
 
 
 @pytest.fixture

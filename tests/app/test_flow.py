@@ -30,11 +30,6 @@ LEAD = User(name="Dr L", role="lead")
 PROBABILITY = re.compile(r"\d\.?\d* %|style=\"width")
 
 
-@pytest.fixture(scope="module")
-def detector(bundle_folder: Path) -> Detector:
-    return load(bundle_folder)
-
-
 @pytest.fixture
 def reviews(tmp_path: Path) -> Iterator[ReviewStore]:
     opened = ReviewStore(tmp_path / "r.db")

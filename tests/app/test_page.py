@@ -24,11 +24,6 @@ HOSTILE = "<img src=x onerror=window.hacked=1> ${7*7} {{value}}"
 NEVER = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def detector(bundle_folder: Path) -> Detector:
-    return load(bundle_folder)
-
-
 @pytest.fixture
 def page(reader: Page, url: str) -> Iterator[Page]:
     """The page at the smallest screen; at its end, nobody else was asked for anything."""

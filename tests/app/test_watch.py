@@ -26,11 +26,6 @@ from tests.data.fake_series import fake_series
 LEAD = User(name="Dr L", role="lead")
 
 
-@pytest.fixture(scope="module")
-def detector(bundle_folder: Path) -> Detector:
-    return load(bundle_folder)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ReviewStore]:
     opened = ReviewStore(tmp_path / "r.db")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.worklist_view import ROWS
-from medtl.inference.runtime import Detector, load
+from medtl.inference.runtime import Detector
 from medtl.review import cases, verdicts
 from medtl.review.records import NewCase, Score
 from medtl.review.store import ReviewStore
@@ -20,11 +20,6 @@ from tests.app.people import add_people, as_user
 A, B = (User(name=f"Dr {letter}", role="reader") for letter in "AB")
 ANY = ("", "", "", "", "", "", "urgency")
 """Finding, decision, status, reader, from, before, order."""
-
-
-@pytest.fixture(scope="module")
-def detector(bundle_folder: Path) -> Detector:
-    return load(bundle_folder)
 
 
 @pytest.fixture(scope="module")
