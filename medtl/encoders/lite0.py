@@ -22,6 +22,8 @@ STAGES = (
     (6, 320, 1, 1, 3),
 )
 EMBEDDING_DIM = 1280
+LEVELS = {"_blocks.2": 24, "_blocks.4": 40, "_blocks.7": 80, "_blocks.10": 112, "_blocks.14": 192, "_blocks.15": 320}
+"""The last block of each stage but the first, with its channels."""
 
 
 class SameConv2d(nn.Conv2d):

@@ -1,6 +1,7 @@
 """The table of encoders: every network that medtl can pretrain and fine-tune, by name."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +15,17 @@ SMALL_ENCODER = "resnet18-half"
 SMALL_VOLUME_ENCODER = "resnet10-half"
 SMALL_TRANSFORMER = "vit-tiny"
 
-Built = tuple[nn.Module, int, str]
-"""A network, the size of its embedding, the layer for Grad-CAM."""
+Built = tuple[nn.Module, int, str, dict[str, int]]
+"""A network, the size of its embedding, the layer for Grad-CAM, and its levels: the submodules whose maps `multilevel`
+reads, from fine to coarse, with their channels."""
 
 
 class Encoder(nn.Module):
     """A network from scans to embeddings, with what is needed to build it again.
+
+    With `multilevel` set, the means of the maps on the way stand before the embedding of the last: what a finding shows
+    in, such as texture, may be plain half-way and lost at the end, which was made for what the encoder had to learn
+    (Head2Toe: Evci 2022, arXiv 2201.03529, sec. 3).
 
     Args:
         net: (B, C, H, W) or (B, C, D, H, W) -> (B, embedding_dim).
@@ -28,7 +34,10 @@ class Encoder(nn.Module):
         dims: 2 for images, 3 for volumes.
         channels: C.
         cam_layer: the submodule whose output Grad-CAM weighs: the one that finds lesions best, see docs/decisions.md.
+        levels: see `Built`.
     """
+
+    multilevel = False
 
     def __init__(
         self,
@@ -40,6 +49,7 @@ class Encoder(nn.Module):
         cam_layer: str,
         dims: int = 2,
         channels: int = 1,
+        levels: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         # Channels last is 17 to 60 % faster in training on a CPU (volumes: about 15 %), and no slower on a GPU.
@@ -49,12 +59,39 @@ class Encoder(nn.Module):
         self.input_px = input_px
         self.dims = dims
         self.channels = channels
-        self.embedding_dim = embedding_dim
         self.cam_layer = cam_layer
+        self._levels, self._last_dim = dict(levels or {}), embedding_dim
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers of the embedding come from each level, from fine to coarse."""
+        return (*(self._levels.values() if self.multilevel else ()), self._last_dim)
+
+    @property
+    def embedding_dim(self) -> int:
+        """The length of the embedding."""
+        return sum(self.widths)
 
     def forward(self, x: Tensor) -> Tensor:
-        embedding: Tensor = self.net(x)
-        return embedding
+        if not self.multilevel:
+            embedding: Tensor = self.net(x)
+            return embedding
+        means, mine = dict[str, Tensor](), threading.get_ident()
+
+        def keep(name: str, maps: Tensor) -> None:
+            if threading.get_ident() == mine:  # another thread may be half-way through the same network
+                means[name] = maps.mean(dim=tuple(range(2, maps.ndim)))
+
+        hooks = [
+            self.net.get_submodule(name).register_forward_hook(lambda module, given, maps, name=name: keep(name, maps))
+            for name in self._levels
+        ]
+        try:
+            last = self.net(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.cat([*(means[name] for name in self._levels), last], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +133,12 @@ def _resnet(block: str, layers: list[int], width: int) -> Callable[[int, int, in
             bias_downsample=False,
             **stem,
         )
-        size = 8 * width * (4 if block == "bottleneck" else 1)
+        one, two, three, last = (width * times * (4 if block == "bottleneck" else 1) for times in (1, 2, 4, 8))
+        levels = {"layer1": one, "layer2": two, "layer3": three}
         if dims == 2:
-            return net, size, "net.layer3"
+            return net, last, "net.layer3", levels
         # Volumes are small, and of a map with two places a side the hottest is a corner: 6 or more are kept.
-        return net, size, "net.layer1" if input_px <= 40 else "net.layer2"
+        return net, last, "net.layer1" if input_px <= 40 else "net.layer2", levels
 
     return build
 
@@ -110,7 +148,8 @@ def _densenet121(input_px: int, dims: int, channels: int) -> Built:
 
     net = DenseNet121(spatial_dims=dims, in_channels=channels, out_channels=1)
     net.class_layers.out = nn.Identity()
-    return net, 1024, "net.class_layers.relu"
+    levels = {f"features.denseblock{block}": channels for block, channels in ((1, 256), (2, 512), (3, 1024))}
+    return net, 1024, "net.class_layers.relu", levels
 
 
 def _efficientnet_b0(input_px: int, dims: int, channels: int) -> Built:
@@ -118,15 +157,16 @@ def _efficientnet_b0(input_px: int, dims: int, channels: int) -> Built:
 
     net = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=dims, in_channels=channels)
     net._fc = nn.Identity()
-    return net, 1280, "net._bn1"
+    levels = {f"_blocks.{stage}": channels for stage, channels in enumerate((24, 40, 80, 112, 192, 320), start=1)}
+    return net, 1280, "net._bn1", levels
 
 
 def _lite0(input_px: int, dims: int, channels: int) -> Built:
-    from medtl.encoders.lite0 import EMBEDDING_DIM, EfficientNetLite0
+    from medtl.encoders.lite0 import EMBEDDING_DIM, LEVELS, EfficientNetLite0
 
     # Volumes are small: block 14 of a 64 px cube has 2 x 2 x 2 places, block 10 has 4 x 4 x 4.
     layer = "net._blocks.14" if dims == 2 else "net._blocks.10"
-    return EfficientNetLite0(in_channels=channels, dims=dims), EMBEDDING_DIM, layer
+    return EfficientNetLite0(in_channels=channels, dims=dims), EMBEDDING_DIM, layer, LEVELS
 
 
 def _vit_tiny(input_px: int, dims: int, channels: int) -> Built:
@@ -135,7 +175,7 @@ def _vit_tiny(input_px: int, dims: int, channels: int) -> Built:
     # 49 to 400 tokens, whatever the side: attention grows with their square.
     patch = 4 if input_px <= (40 if dims == 2 else 24) else 8 if input_px <= (160 if dims == 2 else 56) else 16
     net = VisionTransformer(dims=dims, channels=channels, patch_px=patch, reference=input_px / patch)
-    return net, net.width, "net.map"
+    return net, net.width, "net.map", {}
 
 
 _RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -223,7 +263,7 @@ def build_encoder(name: str, *, input_px: int, dims: int = 2, channels: int = 1)
     row = find(name)
     if input_px < row.smallest_px:
         raise EncoderError(f"{name}: needs input_px of at least {row.smallest_px}, got {input_px}")
-    net, size, cam_layer = row.build(input_px, dims, channels)
+    net, size, cam_layer, levels = row.build(input_px, dims, channels)
     return Encoder(
         net,
         name=name,
@@ -232,6 +272,7 @@ def build_encoder(name: str, *, input_px: int, dims: int = 2, channels: int = 1)
         cam_layer=cam_layer,
         dims=dims,
         channels=channels,
+        levels=levels,
     )
 
 

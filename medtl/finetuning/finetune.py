@@ -130,6 +130,7 @@ def finetune(
         bands=chosen.bands,
         observed=chosen.observed,
         population=population(data.manifest.iloc[parts.fit]),
+        levels=classifier.encoder.widths if classifier.encoder.multilevel else (),
     )
     rows = parts.fit
     if folder.exists():
@@ -138,7 +139,7 @@ def finetune(
         folder,
         bundle,
         classifier,
-        embeddings=embed(classifier.encoder, data, rows, start.spec),
+        embeddings=embed(classifier.encoder, data, rows, start.spec)[:, -classifier.encoder.widths[-1] :],
         labels=torch.from_numpy(table.values[rows]),
         scan_ids=[str(name) for name in data.manifest["scan_id"].to_numpy()[rows]],
         patients=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],

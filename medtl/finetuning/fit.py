@@ -57,6 +57,7 @@ def fit(
         watch: looks on.
     """
     strategy = find_strategy(plan.strategy, pretrained=start.pretrained)
+    start.encoder.multilevel = strategy.head_first
     torch.manual_seed(plan.seed)  # for the head, whatever was tried before
     classifier = Classifier(start.encoder, *(len(task.findings) for task in labels.tasks))
     rows = parts.fit
@@ -72,7 +73,8 @@ def fit(
     if strategy.head_first:
         embeddings = embed(classifier.encoder, data, rows, start.spec)
         for head, task in zip(classifier.heads, labels.tasks, strict=True):
-            fit_head(head, embeddings, labels.values[rows][:, labels.columns(task)], exclusive=task.exclusive)
+            values = labels.values[rows][:, labels.columns(task)]
+            fit_head(head, embeddings, values, exclusive=task.exclusive, widths=start.encoder.widths)
     if with_gradients:
         classifier, joined = _train(
             classifier, data, labels, parts, start, plan, work, resume=resume, title=title, watch=watch

@@ -66,7 +66,7 @@ def with_scans(
 
     Args:
         before, findings: the bundle's findings until now and from now on.
-        embeddings: (N, D) of the examples.
+        embeddings: (N, D) of the examples; the reference holds the last level of the encoder only.
     """
     place = {name: i for i, name in enumerate(reference.scan_ids)}
     new = np.array([i for i, name in enumerate(examples.scan_ids) if name not in place], np.int64)
@@ -85,7 +85,7 @@ def with_scans(
         shown = [thumbnail(block) for block in examples.stored(new)] if len(new) else []
         pictures = np.concatenate([kept, np.array(shown, np.uint8).reshape(-1, *kept.shape[1:])])
     return Reference(
-        embeddings=np.concatenate([reference.embeddings, embeddings.numpy()[new]]),
+        embeddings=np.concatenate([reference.embeddings, embeddings.numpy()[new, -reference.embeddings.shape[1] :]]),
         labels=labels,
         scan_ids=tuple(place),
         patients=np.concatenate([reference.patients, whose]),

@@ -1,6 +1,7 @@
 """A linear head fitted to frozen embeddings: the first half of head first, then all."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +11,18 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 Floats = npt.NDArray[np.float64]
-PENALTY_C = 0.1
-"""Inverse strength of the L2 penalty, on standardised embeddings."""
+PENALTY_C = 10.0
+"""Inverse strength of the L2 penalty, on embeddings that are scaled to a length of 1 in the mean square."""
 
 
-def fit_head(head: nn.Linear, embeddings: Tensor, labels: npt.NDArray[np.float32], *, exclusive: bool) -> None:
+def fit_head(
+    head: nn.Linear,
+    embeddings: Tensor,
+    labels: npt.NDArray[np.float32],
+    *,
+    exclusive: bool,
+    widths: Sequence[int] = (),
+) -> None:
     """Set a linear layer to the logistic regression from embeddings to labels (Kumar 2022, arXiv 2202.10054, LP step).
 
     Args:
@@ -23,10 +31,14 @@ def fit_head(head: nn.Linear, embeddings: Tensor, labels: npt.NDArray[np.float32
         labels: (N, F) of 0, 1 or NaN. A class that is not there, as in a part of few labels, counts as half a scan of
             which nothing is known: the head then says how rare it is.
         exclusive: one softmax regression in place of a logistic one for each finding.
+        widths: how many of the D come from each level of the network, see `Encoder.widths`. Each level counts the same:
+            were each number to count the same, the last levels, which have most, would drown the others.
     """
     x = embeddings.double().numpy()
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     deviation = np.maximum(deviation, 0.1 * deviation.mean() + 1e-6)  # nearly dead dimensions are not blown up
+    levels = np.asarray(widths or (x.shape[1],))
+    deviation *= np.sqrt(np.repeat(levels * len(levels), levels) / x.shape[1])
     x = (x - mean) / deviation
 
     if exclusive:
@@ -44,7 +56,7 @@ def fit_head(head: nn.Linear, embeddings: Tensor, labels: npt.NDArray[np.float32
 def _regression(x: Floats, y: npt.NDArray[np.int64]) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=PENALTY_C, max_iter=1000).fit(x, y)
+        return LogisticRegression(C=PENALTY_C / x.shape[1], max_iter=1000).fit(x, y)
 
 
 def _logistic(x: Floats, y: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -1,5 +1,6 @@
 """A head for one finding, from embeddings: fitted, calibrated out of fold, and said what it is worth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,13 @@ class Taught:
 
 
 def teach_finding(
-    finding: str, embeddings: Tensor, values: npt.NDArray[np.float32], patients: npt.NDArray[np.str_], *, seen: int
+    finding: str,
+    embeddings: Tensor,
+    values: npt.NDArray[np.float32],
+    patients: npt.NDArray[np.str_],
+    *,
+    seen: int,
+    widths: Sequence[int] = (),
 ) -> Taught:
     """Fit a linear head (Alain & Bengio 2016, arXiv 1610.01644) and judge it on patients that it has not seen.
 
@@ -51,6 +58,7 @@ def teach_finding(
         values: (N,) 0 or 1.
         patients: (N,).
         seen: how many of the scans the encoder was trained on.
+        widths: how many of the D come from each level, as `fit_head` takes it.
 
     Raises:
         LabelError: fewer than 4 positive or negative scans.
@@ -61,9 +69,9 @@ def teach_finding(
             f"{finding}: has {positives} positive and {negatives} negative examples; at least {FEW} of each are "
             "needed, so label more scans outside the test part"
         )
-    head = _fitted(embeddings, values)
+    head = _fitted(embeddings, values, widths)
     table = LabelTable(findings=(finding,), values=values[:, None])
-    rows, logits = _out_of_fold(table, embeddings, patients)
+    rows, logits = _out_of_fold(table, embeddings, patients, widths)
     caveats = _caveats(positives, negatives, seen=seen, calibrated=len(rows) > 0 and enough(values))
     if len(rows) == 0:
         note = f"{finding} none (fewer than {FEWEST} patients with or without it)"
@@ -85,19 +93,21 @@ def teach_finding(
     )
 
 
-def _fitted(embeddings: Tensor, values: npt.NDArray[np.float32]) -> nn.Linear:
+def _fitted(embeddings: Tensor, values: npt.NDArray[np.float32], widths: Sequence[int]) -> nn.Linear:
     head = nn.Linear(embeddings.shape[1], 1)
-    fit_head(head, embeddings, values[:, None], exclusive=False)
+    fit_head(head, embeddings, values[:, None], exclusive=False, widths=widths)
     return head.eval()
 
 
-def _out_of_fold(table: LabelTable, embeddings: Tensor, patients: npt.NDArray[np.str_]) -> tuple[Rows, Tensor]:
+def _out_of_fold(
+    table: LabelTable, embeddings: Tensor, patients: npt.NDArray[np.str_], widths: Sequence[int]
+) -> tuple[Rows, Tensor]:
     """Rows (N,) and their logits (N, 1) from heads fitted to other patients; none where patients are too few."""
     everything = np.arange(len(table.values))
     folds = folds_of(table, everything, patients, seed=0, n_folds=FOLDS)
     rows, logits = [np.empty(0, np.int64)], [torch.empty(0, 1, dtype=torch.float64)]
     for fold in folds:
-        head = _fitted(embeddings[fold.fit], table.values[fold.fit, 0])
+        head = _fitted(embeddings[fold.fit], table.values[fold.fit, 0], widths)
         with torch.no_grad():
             rows.append(fold.held)
             logits.append(head(embeddings[fold.held]).double())

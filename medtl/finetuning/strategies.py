@@ -22,8 +22,9 @@ class Strategy:
     trains: Literal["head", "all", "norm-bias", "adapters"]
     """What gradients change besides the head; "head" is a logistic regression and needs no gradients."""
     head_first: bool = True
-    """The head begins as a logistic regression on the start's embeddings, and the start's normalisation statistics stay
-    as they are: few labels cannot estimate them anew. Only of use to a start that has learned something."""
+    """The head reads all levels of the encoder (`Encoder.multilevel`) and begins as a logistic regression on them, and
+    the start's normalisation statistics stay as they are: few labels cannot estimate them anew. Only of use to a start
+    that has learned something."""
     lr: float = 3e-4
     """Top learning rate where nobody chooses."""
     lowest_rate: float = 1.0

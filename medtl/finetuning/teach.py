@@ -75,7 +75,8 @@ def teach(
     for name, values in zip(examples.table.findings, examples.table.values.T, strict=True):
         here = ~np.isnan(values)
         seen = int((before & here).sum())
-        taught.append(teach_finding(name, embeddings[here], values[here], examples.patients[here], seen=seen))
+        shown = embeddings[here], values[here], examples.patients[here]
+        taught.append(teach_finding(name, *shown, seen=seen, widths=known.levels))
     new, grown = changed(known, training=known.training | {ENCODER_SCANS: learned}), weights
     for each in taught:
         new, grown = with_finding(new, grown, each)
@@ -114,7 +115,7 @@ def _embeddings(source: Path, known: Bundle, weights: Weights, examples: Example
     cache = EmbeddingCache(
         examples.beside or source,
         dataset=examples.fingerprint,
-        encoder=encoder_digest(weights),
+        encoder=encoder_digest(weights) + ("-levels" if known.levels else ""),
         spec=known.spec,
         flip_average=known.flip_average,
     )

@@ -82,6 +82,8 @@ class Bundle:
         bands: where the answer stays open, by finding; a finding with too few scans to tell has none.
         observed: what scans of like probability turned out to be, by finding; none where too few are known.
         population: what the headers of the training scans say, see `medtl.inference.population`.
+        levels: how much of what the heads read comes from each level of the encoder (`Encoder.widths`); none where they
+            read the last one alone, as in bundles before 0.3.
         bundle_id: digest of weights and settings; set when written.
 
     Raises:
@@ -105,6 +107,7 @@ class Bundle:
     intended_use: str = INTENDED_USE
     tasks: tuple[Task, ...] = ()
     caveats: dict[str, list[str]] = field(default_factory=dict)
+    levels: tuple[int, ...] = ()
     bundle_id: str = ""
 
     def __post_init__(self) -> None:
@@ -130,7 +133,7 @@ def write_bundle(
     """Write a bundle in place of what `folder` held.
 
     Args:
-        embeddings: (N, D) of the labeled scans that it was trained on, for trust and similar cases.
+        embeddings: (N, D) of the labeled scans that it was trained on, for trust and similar cases: the last level.
         labels: (N, F) their labels, NaN is unknown.
         scan_ids: (N,) their names.
         patients: (N,) whose they are; see `reference_of`.
@@ -227,9 +230,13 @@ def _encoder(folder: Path, bundle: Bundle) -> Encoder:
     """The network of a bundle's encoder, with random weights."""
     spec = bundle.spec
     try:
-        return build_encoder(bundle.network, input_px=bundle.input_px, dims=spec.dims, channels=spec.channels)
+        encoder = build_encoder(bundle.network, input_px=bundle.input_px, dims=spec.dims, channels=spec.channels)
     except EncoderError as problem:
         raise BundleError(f"{folder / MARKER}: {problem}") from None
+    encoder.multilevel = bool(bundle.levels)
+    if bundle.levels not in ((), encoder.widths):
+        raise BundleError(f"{folder / MARKER}: its levels are not those of {bundle.network}; the bundle is damaged")
+    return encoder
 
 
 def _check_signature(folder: Path, bundle: Bundle, signed: bytes) -> None:
@@ -248,6 +255,7 @@ def _read_settings(folder: Path) -> tuple[Bundle, bytes]:
     try:
         settings["spec"] = build(PreprocessSpec, settings["spec"], source=str(folder / MARKER))
         settings["findings"] = tuple(settings["findings"])
+        settings["levels"] = tuple(settings.get("levels", ()))
         tasks = settings.pop("tasks", ())  # bundles of medtl 0.1 have one
         settings["tasks"] = tuple(Task(**task | {"findings": tuple(task["findings"])}) for task in tasks)
         settings["bands"] = {name: Band(**band) for name, band in settings.get("bands", {}).items()}

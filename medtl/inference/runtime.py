@@ -125,7 +125,7 @@ def outputs_of(
         flip_average: take the mean of the logits over each scan and its mirror image.
 
     Returns:
-        (B, F) float64, and (B, D) float32 of the scans as they are.
+        (B, F) float64, and (B, D) float32 of the scans as they are: the last level of the encoder.
     """
     parts: list[Tensor] = []
     embedded: list[Tensor] = []
@@ -140,7 +140,7 @@ def outputs_of(
             if flip_average:
                 logits = (logits + classifier(images.flip(-1)).double()) / 2
             parts.append(logits[: len(chunk)])
-            embedded.append(embeddings[: len(chunk)].float())
+            embedded.append(embeddings[: len(chunk), -classifier.encoder.widths[-1] :].float())
     return torch.cat(parts), torch.cat(embedded)
 
 

@@ -1,5 +1,7 @@
 """Every encoder of the table: shapes, sizes, Grad-CAM layer, gradients everywhere."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -20,6 +22,44 @@ def test_embeds_and_learns(name: str) -> None:
     assert seen[0][0] == 2 and len(seen[0]) == 4, "Grad-CAM needs a feature map"
     embedding.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", TABLE)
+def test_reads_all_its_levels(name: str, dims: int) -> None:
+    """What stands before the embedding are the means of maps that become coarser."""
+    torch.manual_seed(0)
+    side = 64
+    encoder = build_encoder(name, input_px=side, dims=dims).eval()
+    scans, maps = torch.randn(2, 1, *[side] * dims), list[torch.Tensor]()
+    for module in encoder.net.modules():
+        module.register_forward_hook(lambda module, given, out: maps.append(out) if out.ndim == dims + 2 else None)
+    with torch.no_grad():
+        plain = encoder(scans)
+        every = {tuple(each.flatten(2).mean(2).flatten().tolist()): each.shape[-1] for each in maps}
+        encoder.multilevel = True
+        read = encoder(scans)
+    assert encoder.embedding_dim == sum(encoder.widths) == read.shape[1]
+    *parts, last = read.split(encoder.widths, dim=1)
+    assert torch.equal(last, plain)
+    sides = [every[tuple(part.flatten().tolist())] for part in parts]
+    assert sides == sorted(sides, reverse=True) and len(sides) >= (3 if name != "vit-tiny" else 0)
+
+
+def test_threads_that_share_an_encoder_do_not_mix_their_scans() -> None:
+    encoder = build_encoder("resnet10-half", input_px=32).eval()
+    encoder.multilevel = True
+    scans = torch.randn(8, 4, 1, 32, 32)
+
+    def read(scan: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return encoder(scan)
+
+    alone = [read(scan) for scan in scans]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            together = list(threads.map(read, scans))
+            assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(alone, together, strict=True))
 
 
 def test_half_width_has_a_quarter_of_the_weights() -> None:

@@ -25,11 +25,24 @@ def test_equals_logistic_regression_on_standardised_embeddings() -> None:
     scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
     for i in range(2):
         known = ~np.isnan(labels[:, i])
-        reference = LogisticRegression(C=PENALTY_C, max_iter=1000).fit(scaled[known], labels[known, i])
+        reference = LogisticRegression(C=PENALTY_C / 4, max_iter=1000).fit(scaled[known], labels[known, i])
         expected = reference.predict_proba(scaled)[:, 1]
         with torch.no_grad():
             found = head(x).sigmoid()[:, i].numpy()
         assert found == pytest.approx(expected, abs=1e-4)  # float32 weights on badly scaled columns
+
+
+def test_levels_count_the_same_however_many_numbers_they_have() -> None:
+    """Three columns of one level and one of another: the lone column is drawn together as little as the three."""
+    x = embeddings()
+    labels = (x[:, 3] + x[:, 0] > 6).float()[:, None].numpy()
+    head = nn.Linear(4, 1)
+    fit_head(head, x, labels, exclusive=False, widths=(3, 1))
+    scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64)) / np.sqrt([6, 6, 6, 2])  # total variance 1
+    expected = LogisticRegression(C=PENALTY_C, max_iter=1000, tol=1e-8).fit(scaled, labels[:, 0])
+    with torch.no_grad():
+        found = head(x)[:, 0].numpy()
+    assert found == pytest.approx(expected.decision_function(scaled), abs=2e-3)
 
 
 def test_exclusive_findings_get_one_softmax_regression() -> None:
@@ -40,7 +53,7 @@ def test_exclusive_findings_get_one_softmax_regression() -> None:
     fit_head(head, x, np.eye(3, dtype=np.float32)[classes], exclusive=True)
     with torch.no_grad():
         predicted = head(x).argmax(dim=1).numpy()
-    reference = LogisticRegression(C=PENALTY_C, max_iter=1000)
+    reference = LogisticRegression(C=PENALTY_C / 4, max_iter=1000)
     scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
     assert (predicted == reference.fit(scaled, classes).predict(scaled)).all()
 
@@ -70,6 +83,6 @@ def test_exclusive_classes_that_are_not_there(here: list[int]) -> None:
     assert found[:, missing].max() < 0.1
     if len(here) == 2:
         scaled = StandardScaler().fit_transform(x.numpy().astype(np.float64))
-        expected = LogisticRegression(C=PENALTY_C, max_iter=1000).fit(scaled, classes).predict_proba(scaled)[:, 1]
+        expected = LogisticRegression(C=PENALTY_C / 4, max_iter=1000).fit(scaled, classes).predict_proba(scaled)[:, 1]
         both = found[:, here[1]] / found[:, here].sum(axis=1)
         assert both == pytest.approx(expected, abs=1e-4)

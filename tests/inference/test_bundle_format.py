@@ -109,6 +109,35 @@ def test_several_tasks_are_written_and_read(tmp_path: Path) -> None:
     assert "- a: taught from 4 scans" in card
 
 
+def test_heads_read_the_levels_that_the_bundle_names(tmp_path: Path) -> None:
+    """Also after a copy; a bundle that names others is damaged, and its similar cases know the last level only."""
+    torch.manual_seed(0)
+    encoder = build_encoder("resnet10-half", input_px=32)
+    encoder.multilevel = True
+    classifier = Classifier(encoder, 1).eval()
+    assert classifier.head.in_features == 32 + 64 + 128 + 256
+    about = settings(
+        findings=("a",), tasks=(), exclusive=False, thresholds={"a": 0.5}, temperatures={"a": 1.25}, flip_average=False,
+        bands={}, caveats={}, levels=encoder.widths,
+    )  # fmt: skip
+    two = {"embeddings": torch.randn(2, 256), "labels": torch.ones(2, 1), "scan_ids": ["a", "b"]}
+    written = write_bundle(tmp_path / "b", about, classifier, **two)
+    detector = load(tmp_path / "b")
+    stored = np.random.default_rng(0).integers(0, 255, (3, 1, 32, 32)).astype(np.uint8)
+    images = written.spec.network_input(torch.from_numpy(stored))
+    with torch.no_grad():
+        expected = (classifier(images).double() / 1.25).sigmoid().numpy()
+        last = encoder(images)[:, -256:].numpy()
+    probabilities, embedded = detector.look(stored)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(embedded, last, atol=1e-5)
+
+    told = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    (tmp_path / "b" / "bundle.json").write_text(json.dumps(told | {"levels": [32, 64, 256]}))
+    with pytest.raises(BundleError, match="its levels are not those of resnet10-half; the bundle is damaged"):
+        load(tmp_path / "b")
+
+
 def test_tasks_must_be_those_of_the_findings() -> None:
     with pytest.raises(BundleError, match="its tasks are not those of its findings; the bundle is damaged"):
         settings(findings=("a", "b", "c"))
