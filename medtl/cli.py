@@ -64,6 +64,7 @@ ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; 
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
 STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
 DEFAULT_START = "[default: imagenet for images, random for volumes]"
+DEFAULT_ENCODER = "[default: imagenet for images and up to 100 labeled volumes, else random]"
 
 
 @app.command()
@@ -193,7 +194,7 @@ def finetune(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
     labels: Labels = None,
-    encoder: Annotated[str | None, typer.Option(help=f"{STARTS} {DEFAULT_START}")] = None,
+    encoder: Annotated[str | None, typer.Option(help=f"{STARTS} {DEFAULT_ENCODER}")] = None,
     strategy: Annotated[
         str | None, typer.Option(help="How to adapt the encoder; medtl strategies lists all [default: auto]")
     ] = None,

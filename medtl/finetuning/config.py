@@ -31,8 +31,8 @@ class FinetuneConfig(StrictModel):
 
     encoder: str | None = None
     """Where the encoder's weights start: "random", "imagenet", the folder of a pretraining run or of a bundle, or a
-    file with a ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images, "random" for
-    volumes and where a network or a side is asked for that the start from ImageNet does not have. For
+    file with a ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images and for up to
+    100 labeled volumes, "random" for more and where a network or a side is asked for that ImageNet does not have. For
     `semi: distil` several, joined by commas: the members take turns, the detector starts from the first."""
     strategy: str = AUTO
     """How the encoder is adapted: a name of the table that `medtl strategies` prints, or "auto"."""
@@ -111,11 +111,13 @@ def strategies_for(plan: FinetuneConfig, start: Start, n_labels: int) -> tuple[s
         ConfigError: no such strategy, one that does not suit the start, or one without gradients where scans without
             labels take part.
     """
-    names = candidates(plan.strategy, start=kind_of(start), n_labels=n_labels)
+    names = candidates(plan.strategy, start=kind_of(start), dims=start.spec.dims, n_labels=n_labels)
     semi = semi_of(plan)
     if semi == "none":
         return names
     by_gradients = tuple(name for name in names if STRATEGIES[name].trains != "head")
+    if not by_gradients and plan.strategy == AUTO:
+        return ("lp-ft",)
     if not by_gradients:
         raise ConfigError(
             f"strategy '{plan.strategy}' changes the head only, and semi '{semi}' learns from scans without labels "

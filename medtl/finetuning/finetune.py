@@ -20,6 +20,7 @@ from medtl.finetuning.choose import choose
 from medtl.finetuning.config import FinetuneConfig, filled_in, origins
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import remarks, split_labeled
+from medtl.finetuning.strategies import FEW_VOLUMES
 from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
 from medtl.inference.population import population
@@ -93,7 +94,8 @@ def finetune(
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
-    encoder = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
+    few = len(parts.fit) <= FEW_VOLUMES
+    encoder = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px, few=few)
     start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px)
     plan = plan.model_copy(update={"encoder": encoder})
     if plan.tasks != asked.tasks:

@@ -95,28 +95,40 @@ STRATEGIES: Mapping[str, Strategy] = {
 }
 
 
+FEW_VOLUMES = 100
+"""With so many labeled volumes or fewer the start is ImageNet, when nobody chooses, and its weights stay as they are: a
+step of training them takes seconds, and with more labels random weights learn more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """What `auto` considers.
 
     Args:
         start: for random weights, for those that learned elsewhere (ImageNet, a file), or for those that have learned
-            from scans in medtl.
+            from scans in medtl; None is any.
+        dims: for images (2) or volumes (3); None is both.
         most_labels: for so many labeled scans at most; None is any number.
         candidates: the first is taken unless cross-validation shows another to be better.
     """
 
-    start: Kind
-    most_labels: int | None
+    start: Kind | None
+    dims: int | None = None
+    most_labels: int | None = None
     candidates: tuple[str, ...]
+
+    def applies(self, start: Kind, dims: int, n_labels: int) -> bool:
+        """Whether it is for this start and so many labels."""
+        suits = self.start in (None, start) and self.dims in (None, dims)
+        return suits and (self.most_labels is None or n_labels <= self.most_labels)
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(start="scans", most_labels=100, candidates=("wise-ft", "linear")),
-    Rule(start="elsewhere", most_labels=200, candidates=("lp-ft", "linear")),
-    Rule(start="scans", most_labels=None, candidates=("lp-ft",)),
-    Rule(start="elsewhere", most_labels=None, candidates=("lp-ft",)),
-    Rule(start="random", most_labels=None, candidates=("full",)),
+    Rule(start="random", candidates=("full",)),
+    Rule(start="elsewhere", dims=3, most_labels=FEW_VOLUMES, candidates=("linear",)),
+    Rule(start=None, most_labels=100, candidates=("wise-ft", "linear")),
+    Rule(start=None, most_labels=200, candidates=("lp-ft", "linear")),
+    Rule(start=None, candidates=("lp-ft",)),
 )
 """The first that applies is taken; docs/decisions.md says why these."""
 
@@ -144,15 +156,13 @@ def find_strategy(name: str, *, pretrained: bool) -> Strategy:
     return strategy
 
 
-def candidates(name: str, *, start: Kind, n_labels: int) -> tuple[str, ...]:
+def candidates(name: str, *, start: Kind, dims: int, n_labels: int) -> tuple[str, ...]:
     """The strategies that a name stands for: itself, or what the rules give for `auto`; the first is the default.
 
     Raises:
         ConfigError: as `find_strategy`.
     """
     if name == AUTO:
-        return next(
-            rule.candidates for rule in RULES if rule.start == start and n_labels <= (rule.most_labels or n_labels)
-        )
+        return next(rule.candidates for rule in RULES if rule.applies(start, dims, n_labels))
     find_strategy(name, pretrained=start != "random")
     return (name,)

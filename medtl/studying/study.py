@@ -126,7 +126,9 @@ def _task(data: Dataset, labels: LabelTable, strategy: str | None, settings: Seq
         raise ConfigError(
             "--set patience: a study gives fine-tuning the labels that it draws and no val part; leave it out"
         )
-    candidates(config.strategy, start="scans", n_labels=1)  # a name that is not there is refused at once
+    candidates(
+        config.strategy, start="scans", dims=data.spec.dims, n_labels=1
+    )  # a name that is not there is refused at once
     if "views" in config.model_fields_set:
         config = config.model_copy(update={"views": settled(config.views, GENTLE, dims=data.spec.dims)})
     split = data.manifest["split"].to_numpy()

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 import medtl
 from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
-from medtl.encoders.store import load_encoder, save_encoder, start_from
+from medtl.encoders.store import default_start, load_encoder, save_encoder, start_from
 from medtl.encoders.table import build_encoder
 from medtl.errors import EncoderError, MedtlError
 from medtl.inference.bundle import read_bundle
@@ -122,6 +123,20 @@ def test_volumes_and_channels_come_back(tmp_path: Path) -> None:
 def test_a_run_on_images_does_not_fit_volumes(run: Path) -> None:
     with pytest.raises(EncoderError, match="learned from images, this dataset keeps volumes"):
         start_from(run, spec=VOLUMES)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"dims": 2}, "imagenet"),
+        ({"dims": 3}, "random"),
+        ({"dims": 3, "few": True}, "imagenet"),
+        ({"dims": 3, "few": True, "network": "resnet18"}, "random"),
+        ({"dims": 2, "input_px": 32}, "random"),
+    ],
+)
+def test_the_start_when_nobody_chooses(asked: dict[str, Any], expected: str) -> None:
+    assert default_start(**({"network": None, "input_px": None} | asked)) == expected
 
 
 def test_imagenet_start_for_volumes() -> None:

@@ -1,7 +1,7 @@
 """What each strategy changes, parameter by parameter, on every kind of encoder; rates and order by closed forms."""
 
 import copy
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import get_args
 
 import pytest
@@ -174,21 +174,22 @@ def test_an_adapter_is_a_convolution_of_one_place_beside(side: int, groups: int)
 
 
 def test_rules_name_strategies_and_cover_every_number_of_labels() -> None:
-    for start in get_args(Kind):
-        for n_labels in (1, 20, 200, 201, 100_000):
-            names = candidates("auto", start=start, n_labels=n_labels)
-            assert names and all(find_strategy(name, pretrained=start != "random") for name in names)
+    for start, dims, n_labels in product(get_args(Kind), (2, 3), (1, 20, 200, 201, 100_000)):
+        names = candidates("auto", start=start, dims=dims, n_labels=n_labels)
+        assert names and all(find_strategy(name, pretrained=start != "random") for name in names)
     assert {name for rule in RULES for name in rule.candidates} <= set(STRATEGIES)
-    assert candidates("llrd", start="scans", n_labels=20) == ("llrd",)
+    assert candidates("llrd", start="scans", dims=2, n_labels=20) == ("llrd",)
+    assert candidates("auto", start="elsewhere", dims=3, n_labels=100) == ("linear",), "a step would take seconds"
+    assert "lp-ft" in candidates("auto", start="elsewhere", dims=3, n_labels=101)
 
 
 def test_unknown_strategy_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown strategy 'lpft'; did you mean 'lp-ft'"):
-        candidates("lpft", start="scans", n_labels=20)
+        candidates("lpft", start="scans", dims=2, n_labels=20)
 
 
 def test_random_weights_have_nothing_to_keep() -> None:
     with pytest.raises(
         ConfigError, match="'linear' keeps what an encoder has learned, and random weights have learned"
     ):
-        candidates("linear", start="random", n_labels=20)
+        candidates("linear", start="random", dims=2, n_labels=20)
