@@ -42,20 +42,20 @@ STRATEGIES: Mapping[str, Strategy] = {
         title="linear probe",
         paper="Alain & Bengio 2016, arXiv 1610.01644",
         trains="head",
-        when="seconds; an encoder that was pretrained long on scans like these, and very few labels",
+        when="seconds; few labels, few volumes",
     ),
     "lp-ft": Strategy(
         title="head first, then all",
         paper="Kumar 2022, arXiv 2202.10054",
         trains="all",
-        when="the default for a start that has learned something",
+        when="the default for a start that has learned something, with more than 100 labels",
     ),
     "wise-ft": Strategy(
         title="mean of the linear probe and LP-FT",
         paper="Wortsman 2022, arXiv 2109.01903, eq. 1",
         trains="all",
         keeps=0.5,
-        when="the default with few labels for a start that was pretrained on scans like these",
+        when="the default for a start that has learned something, with up to 100 labels",
     ),
     "llrd": Strategy(
         title="layer-wise learning-rate decay",
