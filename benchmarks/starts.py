@@ -1,12 +1,13 @@
 """What each pretraining method is worth with few labels, at equal minutes, against random weights and ImageNet.
 
     python -m benchmarks.starts DATASET --labels labels.csv --minutes 1.5 --out FOLDER
+    python -m benchmarks.starts DATASET --methods --runs RUN --strategies linear wise-ft --out FOLDER
 
 Each method pretrains one encoder from random weights for the same minutes, test part left out. Each start is then
 judged on the test part: by a kNN and a logistic regression on all labels of the train part, frozen; and on draws of few
 labels, half of them positive, each of another patient, by a linear probe and by LP-FT (random weights: full). Printed
-are means over the draws and differences to random weights with intervals (bootstrap over test patients, paired). Made
-again, it goes on.
+are means over the draws and differences to random weights, and to ImageNet adapted in the same way, with intervals
+(bootstrap over test patients, paired). Made again, it goes on.
 """
 
 import argparse
@@ -96,8 +97,8 @@ def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse
     y = data.labels(labels).values[:, 0].astype(np.float64)
     test = np.flatnonzero((data.manifest["split"].to_numpy() == "test") & np.isfinite(y))
     patients = patients_of(data.manifest)[test]
-    heads = "".join(f" {count} labels | against random |" for count in asked.counts)
-    print(f"\n| start | kNN | probe | strategy |{heads}\n|---|---|---|---|" + "---|---|" * len(asked.counts))
+    heads = "".join(f" {count} labels | against random | against ImageNet |" for count in asked.counts)
+    print(f"\n| start | kNN | probe | strategy |{heads}\n|---|---|---|---|" + "---|---|---|" * len(asked.counts))
     for name, found in results.items():
         for strategy, by_count in found["logits"].items():
             line = f"| {name} | {found['knn']:.3f} | {found['probe']:.3f} | {strategy} |"
@@ -105,12 +106,13 @@ def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse
                 logits = np.array(by_count[str(count)])
                 areas = [auroc(y[test], each) for each in logits]
                 line += f" {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f} |"
-                if name == "random":
-                    line += " |"
-                    continue
-                base = np.array(results["random"]["logits"]["full"][str(count)])
-                gain = gain_of(y[test], logits, base, patients)
-                line += f" {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) |"
+                for base, how in (("random", "full"), ("imagenet", strategy)):
+                    of_base = results[base]["logits"].get(how)
+                    if name in ("random", base) or of_base is None:
+                        line += " |"
+                        continue
+                    gain = gain_of(y[test], logits, np.array(of_base[str(count)]), patients)
+                    line += f" {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) |"
             print(line)
 
 
@@ -122,6 +124,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--chain", nargs="*", default=[], help="methods that also continue from ImageNet")
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="runs that are there already")
     parser.add_argument("--counts", type=int, nargs="+", default=[20, 60])
     parser.add_argument("--strategies", nargs="+", default=["linear", "lp-ft"])
     parser.add_argument("--draws", type=int, default=5)
@@ -134,11 +137,12 @@ def main() -> None:
     labels = asked.labels or data.folder / "labels.csv"
     results: dict[str, Any] = {}
     starts = ["random", "imagenet", *asked.methods, *(f"imagenet>{name}" for name in asked.chain)]
-    for name in starts:
+    runs = {run.name: run for run in asked.runs}
+    for name in [*starts, *runs]:
         kept = asked.out / f"{name}.json"
         if not kept.is_file():
-            began, origin = time.monotonic(), name
-            if name not in ("random", "imagenet"):
+            began, origin = time.monotonic(), str(runs.get(name, name))
+            if name not in ("random", "imagenet", *runs):
                 chained, _, method = name.rpartition(">")
                 run = asked.out / f"run-{name}"
                 # The smallest network, or what the method or ImageNet brings: only the method differs.

@@ -67,7 +67,8 @@ def start_from(
         origin: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's weights.
         spec: the dataset's preprocessing.
         network: a name of the encoder table; ImageNet has one, folders and files bring their own.
-        input_px: the network's input side in pixels; None takes the encoder's default.
+        input_px: the network's input side in pixels; None takes the encoder's default; of a run the side that it
+            learned at, where that is larger, and of a bundle its own.
 
     Raises:
         EncoderError: an unknown origin, or a network, resolution or dataset that does not fit the origin.
@@ -95,7 +96,11 @@ def start_from(
     if (path / BUNDLE).is_file():
         return _from_folder(path, *_load_bundle(path), spec=spec, network=network, input_px=input_px)
     encoder, run_spec, about = load_encoder(path)
-    return _from_folder(path, encoder, run_spec, about["history"], spec=spec, network=network, input_px=input_px)
+    side = run_spec.input_px or encoder.input_px
+    if spec.dims == 2:  # what was learned on small pictures tells more from larger ones: Touvron 2019, arXiv 1906.06423
+        side = max(side, default_px(encoder.name, size_px=spec.size_px))
+    found = encoder, run_spec, about["history"]
+    return _from_folder(path, *found, spec=spec, network=network, input_px=input_px or side)
 
 
 def _from_file(path: Path, *, spec: PreprocessSpec, network: str | None, input_px: int | None) -> Start:

@@ -39,7 +39,9 @@ def test_round_trip(run: Path) -> None:
 
 def test_start_from_a_run_brings_network_and_history(run: Path) -> None:
     start = start_from(run, spec=SPEC)
-    assert (start.encoder.name, start.spec.input_px, start.history) == ("resnet18-half", 32, ("ImageNet", "simclr"))
+    assert (start.encoder.name, start.spec.input_px, start.history) == ("resnet18-half", 64, ("ImageNet", "simclr"))
+    assert start.encoder.input_px == 32, "it sees larger scans than it learned from, with the stem that it has"
+    assert start_from(run, spec=SPEC, input_px=48).spec.input_px == 48
     assert start.pretrained
 
 

@@ -16,15 +16,21 @@ from medtl.finetuning.parts import Fold
 from medtl.finetuning.semi.members import Member, ensemble, folds
 
 
+class Brightness(nn.Module):
+    """An encoder whose embedding is the mean brightness."""
+
+    widths = (1,)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1).mean(dim=1, keepdim=True)
+
+
 class Bright(nn.Module):
     """A classifier whose logit is the mean brightness, times a slope."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
-        self.slope = slope
-
-    def encoder(self, x: torch.Tensor) -> torch.Tensor:
-        return x.flatten(1).mean(dim=1, keepdim=True)
+        self.slope, self.encoder = slope, Brightness()
 
     def head(self, brightness: torch.Tensor) -> torch.Tensor:
         return self.slope * (brightness + 0.26)
