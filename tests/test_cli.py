@@ -285,7 +285,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(dataset: Dataset, tmp_path: Path) ->
     while (not metrics.is_file() or not metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=150)
     assert process.returncode == 130 and "Traceback" not in said
     last = said.splitlines()[-1]
     assert f"medtl pretrain {dataset.folder} --out {tmp_path / 'run'}" in last and "--resume" in last
