@@ -1,5 +1,6 @@
 # Two commands: `make demo` shows the whole story, `make test` runs the tests.
 # Each sets up .venv first where it is missing or older than the lock file; after that both work offline.
+# The tests start many processes: they keep compiled modules even where the environment says not to.
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,7 +14,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@echo "medtl: running the tests"
-	@$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal $(TESTS)
+	@PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal $(TESTS)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .

@@ -1,6 +1,7 @@
 """The house rules that a reader of the code relies on."""
 
 import ast
+import math
 import resource
 import subprocess
 import sys
@@ -73,13 +74,14 @@ def test_the_page_never_reaches_into_training(path: Path) -> None:
     assert used <= FOR_THE_PAGE
 
 
-@pytest.mark.parametrize("name", WITHOUT_TORCH)
-def test_light_rooms_do_not_load_torch(name: str) -> None:
-    paths = modules(f"medtl/{name}") or [ROOT / f"medtl/{name}.py"]
+def test_light_rooms_do_not_load_torch() -> None:
+    """All in one process, which says after each whether it is still light."""
+    paths = [path for name in WITHOUT_TORCH for path in modules(f"medtl/{name}") or [ROOT / f"medtl/{name}.py"]]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
-    code = f"import sys, {', '.join(names)}; print([m for m in ('torch', 'monai') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    code = "import sys, importlib\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+    code += "    print(name, [m for m in ('torch', 'monai') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=ROOT, timeout=200)
+    assert done.stdout.splitlines() == [f"{name} []" for name in names], done.stdout + done.stderr
 
 
 def test_nothing_banned_is_imported() -> None:
@@ -101,8 +103,8 @@ def test_answers_at_once_without_torch(word: str, said: str) -> None:
         "try: main()\nexcept SystemExit: pass\n"
         "print('heavy:', [m for m in ('torch', 'monai', 'gradio', 'pandas') if m in sys.modules])"
     )
-    took = []
-    for _ in range(3):
+    took = [math.inf]
+    while min(took) >= 0.6 and len(took) < 4:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -26,6 +26,7 @@ from medtl.cli import app, main
 from medtl.data.dataset import Dataset
 
 PROGRAM = [sys.executable, "-c", "from medtl.cli import main; main()"]
+SMALL = ["batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -217,7 +218,7 @@ def edit(bundle: Path, key: str, value: object) -> None:
 
 def test_an_encoder_that_does_not_fit(dataset: Dataset, scans: Path, tmp_path: Path) -> None:
     other = medtl.ingest(scans, out=tmp_path / "small", size_px=32)
-    run_folder = medtl.pretrain(other.folder, out=tmp_path / "run", settings=["steps=1", "batch_size=8"])
+    run_folder = medtl.pretrain(other.folder, out=tmp_path / "run", settings=["steps=1", *SMALL])
     line = refused(run("finetune", dataset.folder, "--encoder", run_folder, "--out", tmp_path / "out"))
     assert "learned from scans of 32 px, this dataset keeps scans of 40 px; ingest again with --size-px 32" in line
 
@@ -276,14 +277,15 @@ def test_score_goes_on_after_a_kill(bundle: Path, scans: Path, tmp_path: Path) -
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(dataset: Dataset, tmp_path: Path) -> None:
-    arguments = ["pretrain", dataset.folder, "--out", tmp_path / "run", "--set", "steps=100000", "--set", "input_px=32"]
+    settings = [word for each in ("steps=100000", *SMALL) for word in ("--set", each)]
+    arguments = ["pretrain", dataset.folder, "--out", tmp_path / "run", *settings]
     process = subprocess.Popen([*PROGRAM, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     metrics = tmp_path / "run/metrics.jsonl"
     while (not metrics.is_file() or not metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=150)
     assert process.returncode == 130 and "Traceback" not in said
     last = said.splitlines()[-1]
     assert f"medtl pretrain {dataset.folder} --out {tmp_path / 'run'}" in last and "--resume" in last

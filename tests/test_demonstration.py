@@ -13,10 +13,12 @@ from medtl import demonstration
 from medtl.errors import MedtlError, Stopped
 from medtl.training.pace import Pace
 
+SMALL = ["steps=3", "batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
+
 
 @pytest.fixture
 def quick(scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demonstration, "PRETRAIN", ["steps=3", "batch_size=8", "input_px=32"])
+    monkeypatch.setattr(demonstration, "PRETRAIN", SMALL)
     monkeypatch.setattr(demonstration, "FINETUNE", ["steps=5"])
     monkeypatch.setattr(demonstration, "_samples", lambda folder: scans)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import medtl
-from medtl.data.dataset import Dataset
+from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.scan import Scan
 from medtl.errors import MedtlError, ScanError
 from tests.volumes import volume_scan, write_volumes
@@ -16,14 +16,13 @@ SMALL = "input_px=16"
 
 
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_volumes(tmp_path_factory.mktemp("volumes") / "dataset")
+def volumes(once) -> Dataset:
+    return open_dataset(once("volumes", write_volumes))
 
 
 @pytest.fixture(scope="module")
-def detector_folder(volumes: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundle") / "bundle"
-    return medtl.finetune(volumes.folder, out=out, settings=["steps=150", SMALL])
+def detector_folder(volumes: Dataset, once) -> Path:
+    return once("volumes-bundle", lambda out: medtl.finetune(volumes.folder, out=out, settings=["steps=80", SMALL]))
 
 
 def test_a_blob_is_learned(volumes: Dataset, detector_folder: Path, tmp_path: Path) -> None:
@@ -33,7 +32,9 @@ def test_a_blob_is_learned(volumes: Dataset, detector_folder: Path, tmp_path: Pa
 
 
 def test_pretraining_leads_to_a_detector(volumes: Dataset, tmp_path: Path) -> None:
-    run = medtl.pretrain(volumes.folder, out=tmp_path / "run", settings=["steps=5", "batch_size=8", SMALL])
+    run = medtl.pretrain(
+        volumes.folder, out=tmp_path / "run", settings=["steps=5", "batch_size=8", SMALL, "precision=32"]
+    )
     assert json.loads((run / "encoder.json").read_text())["network"] == "resnet10-half"
     bundle = medtl.finetune(volumes.folder, encoder=run, out=tmp_path / "bundle", settings=["steps=3"])
     detector = medtl.load(bundle)
@@ -86,6 +87,8 @@ def test_images_and_volumes_are_told_apart(
     assert "\n" not in str(told.value)
     with pytest.raises(ScanError, match="is a volume; images are expected here"):
         medtl.load(bundle).predict(volume_scan(0, blob=False)[0])
-    run = medtl.pretrain(volumes.folder, out=tmp_path / "run", settings=["steps=1", "batch_size=8", SMALL])
+    run = medtl.pretrain(
+        volumes.folder, out=tmp_path / "run", settings=["steps=1", "batch_size=8", SMALL, "precision=32"]
+    )
     with pytest.raises(MedtlError, match="learned from volumes, this dataset keeps images"):
         medtl.finetune(dataset.folder, encoder=run, out=tmp_path / "b")

@@ -8,16 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from app.server import private_files
+from app.web import running
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import SMALL_ENCODER, build_encoder
 from medtl.inference.bundle import Bundle, Classifier, write_bundle
@@ -119,13 +122,24 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One for a file's tests, so that a browser loads the page's scripts once where it may keep them."""
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def blank(browser: Browser) -> Iterator[Page]:
+def blank(context: BrowserContext) -> Iterator[Page]:
     """A fresh session at the smallest screen."""
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
-    page.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
     yield page
+    if page.url.startswith("http") and not page.is_closed():
+        page.evaluate("localStorage.clear(), sessionStorage.clear()")
     page.close()
+    context.clear_cookies()
 
 
 @pytest.fixture(scope="module")
@@ -157,35 +171,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def url(bundle_folder: Path, folder: Path) -> Iterator[str]:
-    yield from served(bundle_folder, folder)
-
-
-@pytest.fixture
-def reader(blank: Page, url: str, folder: Path) -> Page:
-    """The browser of Dr A, who is logged in at `url`."""
-    log_in(blank, url, reviews=folder / "r.db")
-    return blank
-
-
-@pytest.fixture(scope="session")
-def volume_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `folder`, of the server for volumes."""
-    path = tmp_path_factory.mktemp("served-volumes")
-    (path / "tmp").mkdir()
-    return path
-
-
-@pytest.fixture(scope="session")
-def volume_url(volume_bundle: Path, volume_folder: Path) -> Iterator[str]:
-    yield from served(volume_bundle, volume_folder)
-
-
-def served(bundle_folder: Path, folder: Path) -> Iterator[str]:
     """The address of a server, which must end politely and without a trace when it is asked to."""
     port = free_port()
-    store = ReviewStore(folder / "r.db")
-    add_people(store)
-    store.close()
+    add_people_to(folder / "r.db")
     code = "import sys; from app.server import serve; serve(sys.argv[1], reviews=sys.argv[2], port=int(sys.argv[3]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(bundle_folder), str(folder / "r.db"), str(port)],
@@ -200,3 +188,29 @@ def served(bundle_folder: Path, folder: Path) -> Iterator[str]:
     process.terminate()
     assert process.wait(timeout=60) == 0
     assert list((folder / "tmp").glob("medtl-page-*")) == []
+
+
+@pytest.fixture
+def reader(blank: Page, url: str, folder: Path) -> Page:
+    """The browser of Dr A, who is logged in at `url`."""
+    log_in(blank, url, reviews=folder / "r.db")
+    return blank
+
+
+@contextlib.contextmanager
+def served_here(bundle: Path, reviews: Path, **options: Any) -> Iterator[str]:
+    """The address of a server in this process, which need not load everything anew."""
+    port = free_port()
+    add_people_to(reviews)
+    store = ReviewStore(reviews)
+    try:
+        with private_files(), running(load(bundle), store, folder=bundle, host="127.0.0.1", port=port, **options):
+            yield f"http://127.0.0.1:{port}"
+    finally:
+        store.close()
+
+
+def add_people_to(reviews: Path) -> None:
+    store = ReviewStore(reviews)
+    add_people(store)
+    store.close()

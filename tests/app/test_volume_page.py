@@ -1,5 +1,6 @@
 """The page for volumes: slices, orientations and several files at once, in headless Chromium."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -7,14 +8,26 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.conftest import served_here
 from tests.app.people import log_in
 from tests.app.test_page import scored, shows
 
 
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("volumes") / "r.db"
+
+
+@pytest.fixture(scope="module")
+def url(volume_bundle: Path, reviews: Path) -> Iterator[str]:
+    with served_here(volume_bundle, reviews) as url:
+        yield url
+
+
 @pytest.fixture
-def page(blank: Page, volume_url: str, volume_folder: Path) -> Page:
-    log_in(blank, volume_url, reviews=volume_folder / "r.db")
-    blank.goto(volume_url)
+def page(blank: Page, url: str, reviews: Path) -> Page:
+    log_in(blank, url, reviews=reviews)
+    blank.goto(url)
     blank.wait_for_selector("#upload")
     return blank
 
@@ -33,7 +46,7 @@ def shown(page: Page) -> str:
     return page.locator("#scan img").get_attribute("src") or ""
 
 
-def test_slices_and_orientations(page: Page, nifti: Path, volume_url: str) -> None:
+def test_slices_and_orientations(page: Page, nifti: Path) -> None:
     page.locator("#to-case").click()
     slider = page.locator("#slice input[type=range]")
     expect(slider).to_be_disabled()

@@ -1,6 +1,7 @@
 """Small files to read, and where the real ones are."""
 
 import io
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+DAMAGES = int(os.environ.get("MEDTL_DAMAGES", "2"))
+"""How much of each kind of damage the tests of damaged files do; more by hand."""
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The public test files of pydicom: stored values beside dcmtk's and GDCM's, and damage of every kind."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import time
@@ -19,9 +18,8 @@ from medtl.data.dicom_pixels import decode
 from medtl.data.kinds import LISTED
 from medtl.data.scan import Scan
 from medtl.errors import ScanError
+from tests.data.conftest import DAMAGES
 
-DAMAGES = int(os.environ.get("MEDTL_DAMAGES", "3"))
-"""Bit flips and cuts of each file; more by hand."""
 LONGEST_S, MOST_BYTES = 20.0, 2**30
 """Seconds of the processor, as the machine that runs the tests may be busy, and memory for one file."""
 DCMTK = {

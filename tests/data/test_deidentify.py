@@ -176,7 +176,8 @@ def errors(path: Path) -> list[str]:
 def test_dciodvfy_finds_no_more_errors_than_before(shared: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     inputs = [shared / "dicom/conformance", *sorted((shared / "dicom/brain_mr").rglob("*.dcm"))[::60]]
-    medtl.deidentify([*inputs, ROOT / "sample_data/images"], out=out, keep_burned_in=True)
+    inputs += sorted((ROOT / "sample_data/images").rglob("*.dcm"))[::7]
+    medtl.deidentify(inputs, out=out, keep_burned_in=True)
     for original, output in pairs(out):
         if original.read_bytes()[128:132] == b"DICM":
             before, after = errors(original), errors(output)

@@ -1,6 +1,5 @@
 """Headers that lie: only a `ScanError` or a valid scan, quickly, and no memory that the file does not back."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,11 +28,9 @@ from medtl.data.dicom_pixels import decode
 from medtl.data.slice_head import read_head
 from medtl.data.volume import read_dicom_volume
 from medtl.errors import ScanError
-from tests.data.conftest import processor_s_below
+from tests.data.conftest import DAMAGES, processor_s_below
 
 Make = Callable[..., bytes]
-DAMAGES = int(os.environ.get("MEDTL_DAMAGES", "3"))
-"""Dozens of hostile headers; more by hand."""
 RAMP = np.arange(400, dtype=np.uint16).reshape(20, 20) * 10
 
 LIMITED = """

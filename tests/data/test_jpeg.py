@@ -1,6 +1,5 @@
 """JPEG in DICOM: values beside GDCM's, whose encoder makes the phantoms, and damage that used to end the process."""
 
-import os
 import struct
 import subprocess
 import sys
@@ -28,10 +27,9 @@ from medtl.data.codestream import codestream_head
 from medtl.data.dicom import parse
 from medtl.data.dicom_pixels import decode
 from medtl.errors import ScanError
+from tests.data.conftest import DAMAGES
 
 Make = Callable[..., bytes]
-DAMAGES = int(os.environ.get("MEDTL_DAMAGES", "3"))
-"""Hundreds of damaged headers of each file; more by hand."""
 IN_THE_WHEEL = ("JPEG-lossy", "JPGExtended", "SC_rgb_jpeg_dcmtk", "SC_rgb_jpeg_gdcm", "SC_rgb_small_odd_jpeg",
                 "SC_jpeg_no_color_transform", "SC_jpeg_no_color_transform_2", "SC_rgb_jpeg_lossy_gdcm")  # fmt: skip
 """JPEG files that come with pydicom: extended, baseline grey and colour, lossless colour."""

@@ -159,10 +159,10 @@ def test_a_bundle_s_encoder_is_a_start(bundle: Path, dataset: Dataset) -> None:
 
 def test_history_grows_with_every_link_of_a_chain(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
     few = ["steps=1", "batch_size=8"]
-    first = medtl.pretrain(dataset.folder, out=tmp_path / "1", from_=bundle, settings=few)
-    second = medtl.pretrain(dataset.folder, out=tmp_path / "2", from_=first, settings=few)
+    first = medtl.pretrain(dataset.folder, out=tmp_path / "1", from_=bundle, settings=[*few, "precision=32"])
+    second = medtl.pretrain(dataset.folder, out=tmp_path / "2", from_=first, settings=[*few, "precision=32"])
     tuned = medtl.finetune(dataset.folder, out=tmp_path / "3", encoder=second, settings=few)
-    last = medtl.pretrain(dataset.folder, out=tmp_path / "4", from_=tuned, settings=few)
+    last = medtl.pretrain(dataset.folder, out=tmp_path / "4", from_=tuned, settings=[*few, "precision=32"])
     history = json.loads((last / "encoder.json").read_text())["history"]
     kinds = ["supervised", "simclr", "simclr", "supervised", "simclr"]
     assert [entry.split()[0] for entry in history] == kinds

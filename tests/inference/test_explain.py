@@ -1,5 +1,6 @@
 """Heatmaps against closed forms: a network whose logit reads one place, and derivatives by finite steps."""
 
+import math
 import time
 from pathlib import Path
 
@@ -137,8 +138,8 @@ def test_occlusion_takes_less_than_two_seconds_of_one_core(network: str, side: i
     spec = PreprocessSpec(size_px=side, dims=dims, spacing_mm=1.0 if dims == 3 else None).at(side)
     classifier = Classifier(build_encoder(network, input_px=side, dims=dims), 1).eval()
     images = spec.network_input(torch.randint(0, 255, (1, *spec.stored_shape), dtype=torch.uint8))
-    took = []
-    for _ in range(2):
+    took = [math.inf]
+    while min(took) >= 2.0 and len(took) < 3:
         began = time.process_time()
         drops(classifier, images, 0)
         took.append(time.process_time() - began)

@@ -29,6 +29,7 @@ from medtl.training.together import connect, from_first, gathered, naming_lost_p
 SIDE, SCANS, BATCH = 16, 48, 16
 LR = 1e-4
 """Small, so that two steps do not blow up what is only rounding."""
+SMALL = ["precision=32", "input_px=16", "network=resnet10-half"]
 EQUAL = [name for name, method in METHODS.items() if method.several_differ is None]
 
 
@@ -141,15 +142,12 @@ def main(folder: Path, dataset: Path) -> None:
         (folder / f"stopped{rank()}.txt").write_text(str(stopped))
     for asked, title in ([["batch_size=11"], "uneven"], [["steps=4", "batch_size=10", "minutes=1"], "whole"]):
         try:
-            medtl.pretrain(dataset, out=folder / title, settings=["precision=32", "input_px=16", *asked])
+            medtl.pretrain(dataset, out=folder / title, settings=[*SMALL, *asked])
         except MedtlError as problem:
             (folder / f"{title}{rank()}.txt").write_text(str(problem))
     assert from_first(rank) == 0
     # By the clock: the first process alone looks at health, and the others must not go on without it.
-    medtl.pretrain(
-        dataset, out=folder / "timed", minutes=0.1, settings=["precision=32", "input_px=16", "network=resnet10-half",
-                                                              "batch_size=8"],
-    )  # fmt: skip
+    medtl.pretrain(dataset, out=folder / "timed", minutes=0.05, settings=[*SMALL, "batch_size=8"])
     (folder / f"timed{rank()}.txt").write_text("done")
 
     def broken(done: int) -> None:

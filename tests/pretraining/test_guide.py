@@ -25,7 +25,7 @@ def upright(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_example_learns(rotation, upright: Path, tmp_path: Path) -> None:
     assert medtl.methods()["rotation"].load() is rotation.Rotation
-    settings = ["steps=30", "batch_size=16", "objective.hidden_dim=32"]
+    settings = ["steps=30", "batch_size=16", "network=resnet10-half", "precision=32", "objective.hidden_dim=32"]
     run = medtl.pretrain(upright, out=tmp_path / "run", method="rotation", from_="random", settings=settings)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][1:]
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"] and lines[-1]["loss"] < 0.5 * math.log(4)

@@ -78,11 +78,11 @@ def test_convolutions_are_sent_to_spark() -> None:
 
 def test_the_method_brings_its_network(tmp_path: Path, dataset: Dataset) -> None:
     assert network_for("simclr") is None and network_for("simclr+mae") == METHODS["mae"].network == "vit-tiny"
-    small = ["steps=2", "batch_size=8", "input_px=16"]
+    small = ["steps=2", "batch_size=8", "input_px=16", "precision=32"]
     run = medtl.pretrain(dataset.folder, out=tmp_path / "mae", method="mae", settings=small)
     assert "network: vit-tiny" in (run / "config.yaml").read_text()
     again = medtl.pretrain(dataset.folder, out=tmp_path / "simclr", from_=run, settings=small)
     assert "network: vit-tiny" in (again / "config.yaml").read_text()
-    cnn = medtl.pretrain(dataset.folder, out=tmp_path / "cnn", settings=small)
-    with pytest.raises(ConfigError, match="resnet18-half is no transformer"):
+    cnn = medtl.pretrain(dataset.folder, out=tmp_path / "cnn", settings=[*small, "network=resnet10-half"])
+    with pytest.raises(ConfigError, match="resnet10-half is no transformer"):
         medtl.pretrain(dataset.folder, out=tmp_path / "wrong", method="mae", from_=cnn, settings=small)

@@ -19,26 +19,31 @@ from medtl.pretraining.draws import Draws
 from medtl.pretraining.methods import METHODS
 from medtl.training.precision import computing
 
-SIDE = 32
+SIDES = {2: 32, 3: 16}
+WIDTHS = ("hidden_dim", "projection_dim", "decoder_dim")
+"""Settings that cost time and change nothing of what is promised."""
 CASES = [(name, dims) for name, method in METHODS.items() for dims in method.dims]
 
 
 def build(name: str, dims: int = 2, seed: int = 0) -> Any:
     torch.manual_seed(seed)
+    side = SIDES[dims]
     cls = METHODS[name].load()
+    config = cls.Config(**{key: 32 for key in WIDTHS if key in cls.Config.model_fields})
     if (own := METHODS[name].network) is not None:
-        return cls(build_encoder(own, input_px=SIDE, dims=dims), cls.Config())
-    net, size, layer = _resnet("basic", [1, 1, 1, 1], 4)(SIDE, dims, 1)  # the table's networks, eight times narrower
-    encoder = Encoder(net, name="resnet10-half", input_px=SIDE, embedding_dim=size, cam_layer=layer, dims=dims)
-    return cls(encoder, cls.Config())
+        return cls(build_encoder(own, input_px=side, dims=dims), config)
+    net, size, layer = _resnet("basic", [1, 1, 1, 1], 4)(side, dims, 1)  # the table's networks, eight times narrower
+    encoder = Encoder(net, name="resnet10-half", input_px=side, embedding_dim=size, cam_layer=layer, dims=dims)
+    return cls(encoder, config)
 
 
 def batch(objective: Any, step: int = 0, total: int = 6, part: slice | None = None) -> Views:
     """Random pictures, the second and third of one group; `part` of them for one of several processes."""
     dims, mine = objective.encoder.dims, part or slice(None)
+    side = SIDES[dims]
     g = torch.Generator().manual_seed(step)
-    whole = torch.rand(total, objective.n_views, 1, *[SIDE] * dims, generator=g) * 2 - 1
-    crops = torch.rand(total, objective.n_crops, 1, *[SIDE // 2] * dims, generator=g) * 2 - 1
+    whole = torch.rand(total, objective.n_views, 1, *[side] * dims, generator=g) * 2 - 1
+    crops = torch.rand(total, objective.n_crops, 1, *[side // 2] * dims, generator=g) * 2 - 1
     group = torch.tensor([0, 1, 1, *range(3, total)]) + step
     draws = Draws("test", step, total=total, part=part)
     return Views(whole=whole[mine], crops=crops[mine] if objective.n_crops else None, group=group[mine], draws=draws)

@@ -52,7 +52,7 @@ def test_a_side_that_is_asked_for_is_kept_above_that_of_the_scans() -> None:
 def test_the_command_that_started_a_run_resumes_it_where_scans_are_fewer_than_a_batch(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ["steps=2", "batch_size=500", "input_px=16", "network=resnet10-half"]
+    settings = ["steps=2", "batch_size=500", "input_px=16", "network=resnet10-half", "precision=32"]
     run = medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=settings)
     (run / "encoder.json").unlink()
     assert "96 scans to learn from: 96 a step instead of 500" in capsys.readouterr().err
@@ -70,11 +70,11 @@ def test_a_run_keeps_to_its_time(
 ) -> None:
     # On the processor's clock, which stands still while other work on the machine has its turn.
     monkeypatch.setattr(time, "monotonic", time.process_time)
-    medtl.pretrain(dataset.folder, out=tmp_path / "warm", settings=["steps=1"])  # imports take seconds
+    medtl.pretrain(dataset.folder, out=tmp_path / "warm", settings=["steps=1", "batch_size=16"])  # imports take seconds
     began = time.monotonic()
-    run = medtl.pretrain(dataset.folder, out=tmp_path / "run", minutes=0.15, settings=["batch_size=16"])
+    run = medtl.pretrain(dataset.folder, out=tmp_path / "run", minutes=0.1, settings=["batch_size=16"])
     # 10 % at rest (docs/results.md); work beside it slows a step down, also the last and what is written after it.
-    assert time.monotonic() - began == pytest.approx(9, rel=0.35)
+    assert time.monotonic() - began == pytest.approx(6, rel=0.35)
     about = json.loads((run / "encoder.json").read_text())
     said = capsys.readouterr().err
-    assert "plan for 9 s: " in said and f"{about['network']} at {about['input_px']} px" in said
+    assert "plan for 6 s: " in said and f"{about['network']} at {about['input_px']} px" in said

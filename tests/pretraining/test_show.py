@@ -68,7 +68,8 @@ def test_a_volume_is_three_slices_turned_as_radiologists_see_them() -> None:
 
 
 def test_a_run_keeps_its_views_complete_and_resumes_with_them(dataset: Dataset, tmp_path: Path) -> None:
-    settings = ["steps=2", "batch_size=8", "views.preset=ct", "views.noise=0.01"]
+    small = ["steps=2", "batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
+    settings = [*small, "views.preset=ct", "views.noise=0.01"]
     folder = medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=settings)
     views = yaml.safe_load((folder / "config.yaml").read_text())["views"]
     assert (views["preset"], views["noise"], views["window"], views["flip"]) == ("ct", 0.01, 0.2, 0.0)

@@ -114,7 +114,8 @@ def test_a_method_for_images_does_not_take_volumes(monkeypatch: pytest.MonkeyPat
         built(dims=3)
 
 
-COMBINED = ["steps=12", "batch_size=8", "input_px=32", "weights.rotation=0.5", "objective.simclr.temperature=0.1"]
+SMALL = ["batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
+COMBINED = [*SMALL, "steps=12", "weights.rotation=0.5", "objective.simclr.temperature=0.1"]
 
 
 def test_a_combined_run_says_what_it_did_and_resumes_to_the_same_weights(
@@ -153,13 +154,13 @@ def test_a_combined_run_says_what_it_did_and_resumes_to_the_same_weights(
 
 
 def test_a_chain_of_two_methods_keeps_both_in_its_history(dataset: Dataset, tmp_path: Path) -> None:
-    few = ["steps=1", "batch_size=8", "input_px=32"]
-    first = medtl.pretrain(dataset.folder, out=tmp_path / "1", method="rotation", settings=few)
-    second = medtl.pretrain(dataset.folder, out=tmp_path / "2", method="simclr", from_=first, settings=few[:2])
+    first = medtl.pretrain(dataset.folder, out=tmp_path / "1", method="rotation", settings=[*SMALL, "steps=1"])
+    few = ["steps=1", "batch_size=8", "precision=32"]
+    second = medtl.pretrain(dataset.folder, out=tmp_path / "2", method="simclr", from_=first, settings=few)
     about = json.loads((second / "encoder.json").read_text())
     assert [entry.split()[0] for entry in about["history"]] == ["rotation", "simclr"]
-    assert (about["input_px"], about["method"]) == (32, "simclr")
-    with pytest.raises(EncoderError, match="holds a resnet18-half, not a resnet10; leave the network out"):
+    assert (about["input_px"], about["method"]) == (16, "simclr")
+    with pytest.raises(EncoderError, match="holds a resnet10-half, not a resnet10; leave the network out"):
         medtl.pretrain(dataset.folder, out=tmp_path / "3", from_=first, settings=["network=resnet10"])
 
 
@@ -174,6 +175,9 @@ def test_pairs_by_patient_show_two_scans_of_one_patient(dataset: Dataset, tmp_pa
         "views.elastic=0",
         "steps=1",
         "batch_size=64",
+        "input_px=32",
+        "network=resnet10-half",
+        "precision=32",
     ]
     top1 = {}
     for pairs in ("scan", "patient"):

@@ -15,6 +15,7 @@ from tests.test_cli import run
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 SCANS = 48
+SMALL = ["steps=2", "batch_size=8", "input_px=16", "network=resnet10-half"]
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def truth(tmp_path: Path) -> dict[str, dict[str, str]]:
 
 
 def test_verify_export_finetune(tmp_path: Path, truth: dict[str, dict[str, str]]) -> None:
-    samples, reviews, few = tmp_path / "samples", tmp_path / "r.db", ["steps=2", "batch_size=8", "input_px=32"]
+    samples, reviews, few = tmp_path / "samples", tmp_path / "r.db", SMALL
     data = medtl.ingest(samples / "images", labels=samples / "labels.csv", out=tmp_path / "data", size_px=32)
     bundle = medtl.finetune(data.folder, out=tmp_path / "bundle", settings=few)
     medtl.score(bundle, samples / "images", out=tmp_path / "scores.parquet")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import medtl
-from medtl.data.dataset import Dataset
+from medtl.data.dataset import Dataset, open_dataset
 from medtl.encoders.store import start_from
 from medtl.errors import ConfigError
 from medtl.finetuning.config import SEMI_AUTO, FinetuneConfig, filled_in
@@ -84,8 +84,8 @@ def test_findings_that_exclude_each_other(semi: str, dataset: Dataset, tmp_path:
 
 
 @pytest.mark.parametrize("semi", TABLE)
-def test_volumes(semi: str, tmp_path: Path) -> None:
-    volumes = write_volumes(tmp_path / "volumes", count=40)
+def test_volumes(semi: str, once, tmp_path: Path) -> None:
+    volumes = open_dataset(once("semi-volumes", lambda folder: write_volumes(folder, count=40)))
     lines = (volumes.folder / "labels.csv").read_text().splitlines()
     (tmp_path / "few.csv").write_text("\n".join(lines[:1] + lines[-12:]) + "\n")
     out = medtl.finetune(

@@ -108,7 +108,7 @@ def test_early_stop_is_the_same_after_a_kill(dataset: Dataset, tmp_path: Path, m
 
 
 def test_labels_are_looked_at_only_when_given(
-    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, tmp_path: Path, drawn: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = [*QUICK, "steps=20"]
     with_labels = medtl.pretrain(
@@ -159,7 +159,7 @@ def test_a_network_that_collapses_is_stopped(
     said = str(problem.value)
     assert "the network collapsed by step" in said and "\n" not in said and what in said
     assert "start anew with --set lr=0.001, --set objective.temperature=0.5, --set batch_size=16" in said
-    assert (tmp_path / "run/health.png").stat().st_size > 30_000
+    assert (tmp_path / "run/health.png").is_file()
     assert not (tmp_path / "run/encoder.json").exists()
     checks = checks_of(tmp_path / "run")
     assert 100 < checks[-1]["step"] < 300
@@ -267,11 +267,11 @@ def test_labels_with_one_class_are_refused_before_training(dataset: Dataset, tmp
         medtl.pretrain(dataset.folder, out=tmp_path / "run", labels=tmp_path / "l.csv", settings=[*QUICK, "steps=5"])
 
 
-def test_volumes_are_probed_and_drawn(tmp_path: Path) -> None:
+def test_volumes_are_probed_and_drawn(drawn: None, tmp_path: Path) -> None:
     data = write_volumes(tmp_path / "data", count=60)
     run = medtl.pretrain(
         data.folder, out=tmp_path / "run", labels=data.folder / "labels.csv",
-        settings=["steps=10", "input_px=16", "batch_size=8"],
+        settings=[*QUICK, "steps=2"],
     )  # fmt: skip
     assert 0 <= checks_of(run)[-1]["knn_auroc"] <= 1
     assert (run / "health.png").stat().st_size > 50_000
