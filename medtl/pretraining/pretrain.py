@@ -12,6 +12,7 @@ import torch
 from medtl.config import load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
+from medtl.data.label_rows import LabelFiles, files_of
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.depth import freeze_first
 from medtl.encoders.store import save_encoder, start_from
@@ -52,7 +53,7 @@ def pretrain(
     method: str | None = None,
     from_: str | Path | None = None,
     minutes: float | None = None,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     resume: bool = False,
     show_views: bool = False,
     config: str | Path | None = None,
@@ -67,7 +68,8 @@ def pretrain(
         from_: "random", "imagenet", the folder of an earlier run or of a bundle to continue from, or a file with a
             ResNet's weights; None takes the config's, by default "imagenet" for images and "random" for volumes.
         minutes: how long to train; None takes the config's, 10 by default.
-        labels: a labels file to probe the encoder with at every check; None takes the config's, none by default.
+        labels: a labels file, or several, to probe the encoder with at every check; None takes the config's, none by
+            default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
         show_views: train nothing, but draw some scans and random views of them into a PNG beside `out`, called
             `RUN-views.png`; without `out` it is `DATASET-views.png` in the current folder.
@@ -83,8 +85,8 @@ def pretrain(
     began = time.monotonic()
     together.connect()
     data = open_dataset(Path(dataset))
-    said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
-    said["labels"] = None if labels is None else str(labels)
+    said: dict[str, Any] = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
+    said["labels"] = tuple(map(str, files_of(labels))) or None
     asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
     preset, why = preset_for(data.manifest["modality"])
     if "views" in asked.model_fields_set or show_views:

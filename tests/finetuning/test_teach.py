@@ -92,6 +92,7 @@ def test_the_new_finding_is_found_on_patients_never_shown(taught: Path, dataset:
     flagged = p[test] >= about.thresholds["blob"]
     assert np.mean(flagged == truth[test]) > 0.8
     assert "12 positive and 12 negative scans of 12 patients; AUROC out of fold" in about.training["taught later: blob"]
+    assert about.training["label_files of blob"].startswith("new.csv (sha256 ")
     assert "taught later: blob on 12 positive and 12 negative examples, each judged by a head" in about.calibration
     assert "taught from 12 positive and 12 negative scans only" in about.caveats["blob"][0]
     assert "50 % of its examples have it" in about.caveats["blob"][1]
