@@ -151,7 +151,11 @@ def pretrain(
     ] = [],  # noqa: B006
     resume: Resume = False,
     show_views: Annotated[
-        bool, typer.Option("--show-views", help="Train nothing: draw scans and random views of them into a PNG.")
+        bool,
+        typer.Option(
+            "--show-views",
+            help="Train nothing: draw scans, and random views of them as --minutes would have them, into a PNG.",
+        ),
     ] = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it

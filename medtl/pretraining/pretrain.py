@@ -71,8 +71,9 @@ def pretrain(
         labels: a labels file, or several, to probe the encoder with at every check; None takes the config's, none by
             default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
-        show_views: train nothing, but draw some scans and random views of them into a PNG beside `out`, called
-            `RUN-views.png`; without `out` it is `DATASET-views.png` in the current folder.
+        show_views: train nothing, but plan for `minutes` as a run would, and draw some scans and random views of them
+            at the planned side into a PNG beside `out`, called `RUN-views.png`; without `out` it is
+            `DATASET-views.png` in the current folder.
         config: a YAML file with any of the keys of `PretrainConfig`.
         settings: strings `key=value`, as `--set` on the command line.
 
@@ -203,11 +204,14 @@ def _write(folder: Path, encoder: Encoder, spec: PreprocessSpec, about: dict[str
 
 
 def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | None) -> Path:
-    """Draw the views that a run with this plan would learn from."""
+    """Draw the views that a run with this plan would learn from, at the side that it would choose."""
     path, rows = views_path(dataset, out), training_rows(data)
+    # Where the side is said already, the network makes no difference to the views, and measuring would be in vain.
+    plan = planned(plan, data, scans=len(rows)) if plan.input_px is None else plan
     assert plan.from_ is not None, "with its start"
     torch.manual_seed(plan.seed)
-    start = start_from(plan.from_, spec=data.spec, network=wanted_network(plan), input_px=plan.input_px)
+    network = plan.network or wanted_network(plan)
+    start = start_from(plan.from_, spec=data.spec, network=network, input_px=plan.input_px)
     n_crops = build_weighted(plan.method, plan.objective, plan.weights, start.encoder)[0].n_crops
     draw_views(data, rows, start.spec, plan.views, n_crops=n_crops, seed=plan.seed, path=path)
     say(_views_in_words(plan.views, preset_for(data.manifest["modality"])[1]))
