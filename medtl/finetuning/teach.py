@@ -15,6 +15,7 @@ from medtl.files import check_replaceable
 from medtl.finetuning.examples import Example, Examples, from_dataset, from_scans
 from medtl.finetuning.grow import Weights, with_finding, with_scans
 from medtl.finetuning.instant import teach_finding
+from medtl.finetuning.strategies import STRATEGIES
 from medtl.inference.bundle import MARKER, Bundle, encoder_of, read_weights, write_weights
 from medtl.inference.cache import EmbeddingCache, encoder_digest
 from medtl.inference.reference import read_reference
@@ -71,7 +72,7 @@ def teach(
     _check_names(known, examples.table.findings, again=replace)
     embeddings, cached = _embeddings(source, known, weights, examples)
     reference = read_reference(source)
-    learned = int(known.training.get(ENCODER_SCANS, len(reference)))  # those that were taught since stand behind them
+    learned = _taught_the_encoder(known, len(reference))
     before = np.isin(examples.scan_ids, reference.scan_ids[:learned])
     taught = []
     for name, values in zip(examples.table.findings, examples.table.values.T, strict=True):
@@ -91,6 +92,14 @@ def teach(
         f"{len(embeddings):,} embeddings were kept from before: {folder}"
     )
     return folder
+
+
+def _taught_the_encoder(known: Bundle, scans: int) -> int:
+    """How many scans, the first of the reference, the encoder was trained on with their labels."""
+    strategy = STRATEGIES.get(str(known.training.get("strategy")))
+    if strategy is not None and strategy.trains == "head":
+        return 0
+    return int(known.training.get(ENCODER_SCANS, scans))  # those that were taught since stand behind them
 
 
 def _files(examples: Examples) -> dict[str, str]:
