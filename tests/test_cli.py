@@ -348,7 +348,10 @@ def test_unknown_choices_list_what_there_is(bundle: Path, dataset: Dataset, tmp_
     assert "unknown suffix '.xlsx'; choose from .parquet, .csv, .jsonl" in refused(
         run("score", bundle, dataset.folder, "--out", tmp_path / "s.xlsx")
     )
-    assert "none.csv: no such file" in refused(run("pretrain", dataset.folder, "--labels", tmp_path / "none.csv", *out))
+    gone = refused(run("pretrain", dataset.folder, "--labels", tmp_path / "none.csv", *out))
+    assert gone.endswith(
+        f"none.csv: no such file; the labels that the scans came with are in {dataset.folder}/labels.csv"
+    )
     assert "no such folder; expected a dataset" in refused(run("pretrain", tmp_path / "nothing", *out))
 
 

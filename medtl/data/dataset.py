@@ -13,7 +13,7 @@ from medtl.data.labels import LabelTable, join_labels
 from medtl.data.manifest import read_manifest, read_rejects
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.shards import ShardReader
-from medtl.errors import DatasetError
+from medtl.errors import DatasetError, LabelError
 from medtl.files import read_json
 
 MARKER = "dataset.json"
@@ -57,6 +57,8 @@ class Dataset:
         files = files_of(csv)
         if not files and not own.is_file():
             raise DatasetError(f"{self.folder}: was ingested without labels; name a labels file with --labels")
+        if own.is_file() and (gone := [file for file in files if not file.exists()]):
+            raise LabelError(f"{gone[0]}: no such file; the labels that the scans came with are in {own}")
         return join_labels(files or [own], self.manifest, read_rejects(self.folder))
 
     def check_storage(self, spec: PreprocessSpec) -> None:

@@ -27,7 +27,7 @@ from medtl.pretraining.health.probe import labeled_set
 from medtl.pretraining.health.watch import Training, Watch
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
 from medtl.pretraining.plan import batch_size_of, planned, steps_in, wanted_network, with_start
-from medtl.pretraining.presets import preset_for, settled
+from medtl.pretraining.presets import BY_MODALITY, preset_for, settled
 from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.show import show_views as draw_views
 from medtl.pretraining.show import views_path
@@ -220,8 +220,10 @@ def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | 
 
 
 def _views_in_words(views: ViewsConfig, why: str) -> str:
+    names = ", ".join(dict.fromkeys(BY_MODALITY.values()))
     return (
-        f"views: preset {views.preset} ({why}), flips {views.flip:.0%}; change with --set views.preset=NAME or a field"
+        f"views: preset {views.preset} ({why}), flips {views.flip:.0%}; change with --set views.preset=NAME ({names}) "
+        "or a field"
     )
 
 

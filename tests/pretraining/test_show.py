@@ -23,6 +23,7 @@ def test_the_picture_shows_scans_and_views_and_starts_nothing(dataset: Dataset, 
         "pretrain", dataset.folder, "--show-views", "--out", out, "--set", "views.preset=ct", "--set", "input_px=40"
     )
     assert done.returncode == 0, done.stderr
+    assert "NAME (radiograph, mammography, ct, mr, ultrasound, microscopy) or a field" in done.stderr
     assert "preset ct" in done.stderr and f"{out}-views.png" in done.stderr
     assert [path.name for path in out.parent.iterdir()] == ["run-views.png"]
     with Image.open(f"{out}-views.png") as picture:
