@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.panels import plain
 from medtl.errors import ReviewError
 from medtl.review.marks import name_of
 from medtl.review.records import UNASKED, VERDICTS, Case, Region, StoredVerdict, Verdict, label
@@ -119,11 +120,13 @@ class Choices:
         said = self._complete(case)
         missing = [score.finding for score in case.scores if score.finding not in said]
         if blind and missing:
-            raise ReviewError(f"say present, absent or unsure on every finding first; {words(missing)} not yet")
+            raise ReviewError(
+                f"say present, absent or unsure on every finding first; {', '.join(map(plain, missing))} not yet"
+            )
         if not said and not self.marked:
             raise ReviewError("choose for at least one finding first, or mark the image as bad")
         if self.region is not None and self.looked_at not in said:
-            raise ReviewError(f"a region is marked for {words([self.looked_at])}; say whether it is there, or clear it")
+            raise ReviewError(f"a region is marked for {plain(self.looked_at)}; say whether it is there, or clear it")
         found = []
         for score in case.scores:
             if score.finding in said:
@@ -131,7 +134,7 @@ class Choices:
                 region = self.region if score.finding == self.looked_at else None
                 if region is not None and label(verdict, score.decision, relabel) == 0:
                     raise ReviewError(
-                        f"a region is marked for {words([score.finding])}, which you say is absent; clear the region, "
+                        f"a region is marked for {plain(score.finding)}, which you say is absent; clear the region, "
                         "or mark it anew with another finding chosen"
                     )
                 found.append(
@@ -182,14 +185,9 @@ class Choices:
             spoken = said.get(self.instead)
             if spoken is not None and label_of(spoken, decision) != 1:
                 raise ReviewError(
-                    f"{words([self.instead])} is chosen as what it is instead, but is not confirmed above; change one"
+                    f"{plain(self.instead)} is chosen as what it is instead, but is not confirmed above; change one"
                 )
             said.setdefault(self.instead, "present")
         if self.bad_image:
             said = {score.finding: said.get(score.finding, "unsure") for score in case.scores}
         return said
-
-
-def words(findings: Sequence[str]) -> str:
-    """Column names as a person would write them, in a sentence."""
-    return ", ".join(finding.replace("_", " ") for finding in findings)

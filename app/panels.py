@@ -53,9 +53,14 @@ KEYS = (
 WIDE = ' class="wide"'
 
 
+def plain(finding: str) -> str:
+    """A column name as a person would write it in a sentence: `small_hippocampus` is "small hippocampus"."""
+    return finding.replace("_", " ").strip()
+
+
 def words(finding: str) -> str:
-    """A column name as a person would write it: `small_hippocampus` is "Small hippocampus"."""
-    text = finding.replace("_", " ").strip()
+    """A column name as a person would write it by itself: `small_hippocampus` is "Small hippocampus"."""
+    text = plain(finding)
     return text[:1].upper() + text[1:]
 
 

@@ -76,7 +76,7 @@ def serve(
                 )
             watcher = None if watch is None else Watch(Path(watch), detector, store, readings=readings)
             if scores is not None:
-                import_scores(scores, reviews=reviews, readings=readings)
+                import_scores(scores, reviews=store, readings=readings)
             warm_up(detector)
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}{root}"
             with running(

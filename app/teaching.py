@@ -10,6 +10,7 @@ from pathlib import Path
 
 import medtl
 from app.desk import Desk
+from app.panels import plain
 from medtl.data.scan import Scan
 from medtl.errors import MedtlError, ReviewError, ScanError
 from medtl.inference.bundle import Bundle, read_weights
@@ -64,7 +65,7 @@ class Teacher:
         """
         if self.busy():
             raise ReviewError(f"{self._doing}; wait until this is done")
-        self._doing = f"Teaching {finding.replace('_', ' ')} from {len(labels)} cases"
+        self._doing = f"Teaching {plain(finding)} from {len(labels)} cases"
         self._work = self._worker.submit(self._teach, finding, dict(labels), by)
 
     def busy(self) -> str:

@@ -236,7 +236,7 @@ class Viewer:
         none = {self.heat: "", self.contour: ""}
         if finding == NO_HEAT:
             return none | {self.caption: panels.caption("")}
-        heat, plain = case.heat(self.detector, finding), finding.replace("_", " ")
+        heat, plain = case.heat(self.detector, finding), panels.plain(finding)
         if not heat.any():
             return none | {self.caption: panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")}
         spacing_mm = seen_spacing(case.prediction.scan, view.plane)

@@ -40,8 +40,8 @@ class WorklistView:
             self.decision = _menu("Decision", [("Any", ""), *((w.capitalize(), w) for w in DECISIONS)], visible=told)
             self.status = _menu("Status", [("Any", ""), *((w.capitalize(), n) for n, w in tables.STATUS.items())])
             self.reader = _menu("Read by", [("Anybody", "")])
-            self.begin = gr.Textbox(label="Received from", placeholder="2026-11-25", elem_classes="day", max_lines=1)
-            self.end = gr.Textbox(label="Before", placeholder="2026-11-26", elem_classes="day", max_lines=1)
+            self.begin = gr.Textbox(label="Received from", placeholder="YYYY-MM-DD", elem_classes="day", max_lines=1)
+            self.end = gr.Textbox(label="Before", placeholder="YYYY-MM-DD", elem_classes="day", max_lines=1)
             orders = [(said, name) for name, said in SORTS.items() if told or name not in TELLING]
             self.sort = _menu("Order", orders, value="urgency")
         with gr.Row(elem_id="takes"):

@@ -10,7 +10,7 @@ import typer
 
 import medtl
 from medtl import cli_reviews, cli_teach, torchrun
-from medtl.cli_lists import ListsOfNumbers
+from medtl.cli_lists import Labels, ListsOfNumbers
 from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
@@ -53,12 +53,6 @@ def root(
 
 
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        help="CSV with a column path or scan_id and a 0/1/empty column for each finding [default: the dataset's]"
-    ),
-]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
@@ -101,7 +95,7 @@ def ingest(
         list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, JPEG, TIFF, MedMNIST-style .npz.")
     ],
     out: Out,
-    labels: Labels = None,
+    labels: Labels = [],  # noqa: B006
     as_: Annotated[
         str, typer.Option("--as", help="images, volumes (slices are put together by series), or auto.")
     ] = "auto",
@@ -153,12 +147,16 @@ def pretrain(
     from_: Annotated[str | None, typer.Option("--from", help=f"{STARTS} {DEFAULT_START}")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long to train [default: 10]")] = None,
     labels: Annotated[
-        Path | None,
+        list[Path],
         typer.Option(help="CSV of a few labels to probe the encoder with while it learns without them [default: none]"),
-    ] = None,
+    ] = [],  # noqa: B006
     resume: Resume = False,
     show_views: Annotated[
-        bool, typer.Option("--show-views", help="Train nothing: draw scans and random views of them into a PNG.")
+        bool,
+        typer.Option(
+            "--show-views",
+            help="Train nothing: draw scans, and random views of them as --minutes would have them, into a PNG.",
+        ),
     ] = False,
     config: ConfigFile = None,
     settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
@@ -193,7 +191,7 @@ def methods() -> None:
 def finetune(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
-    labels: Labels = None,
+    labels: Labels = [],  # noqa: B006
     encoder: Annotated[str | None, typer.Option(help=f"{STARTS} {DEFAULT_ENCODER}")] = None,
     strategy: Annotated[
         str | None, typer.Option(help="How to adapt the encoder; medtl strategies lists all [default: auto]")
@@ -239,7 +237,7 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
-    labels: Labels = None,
+    labels: Labels = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
 ) -> None:
     """Write the evidence report, with intervals."""
@@ -250,7 +248,7 @@ def evaluate(
 def study(
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Out,
-    labels: Labels = None,
+    labels: Labels = [],  # noqa: B006
     labels_per_class: Annotated[
         list[int],
         typer.Option(metavar="N...", help="Labeled scans with each finding, and without it [default: 10 30]"),

@@ -1,8 +1,19 @@
-"""Lists of numbers on the command line."""
+"""Options that take several values: labels files, and lists of numbers."""
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
+
+Labels = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="<path>",
+        help="CSV with a column path or scan_id and a 0/1/empty column for each finding; may be given several times: "
+        "a later file corrects the earlier [default: the dataset's]",
+    ),
+]
 
 
 class ListsOfNumbers(TyperCommand):

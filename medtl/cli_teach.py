@@ -6,16 +6,14 @@ from typing import Annotated
 import typer
 
 import medtl
+from medtl.cli_lists import Labels
 
 
 def teach(
     bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
     dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
     out: Annotated[Path, typer.Option(help="The new bundle's folder; may be the same one.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="CSV: path or scan_id, then 0, 1 or nothing for each finding [default: the dataset's]"),
-    ] = None,
+    labels: Labels = [],  # noqa: B006 - typer reads the default, nothing changes it
     finding: Annotated[str | None, typer.Option(help="The column to teach [default: all]")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Teach findings anew that the bundle knows.")] = False,
 ) -> None:

@@ -161,6 +161,38 @@ def test_labels_that_do_not_fit(dataset: Dataset, tmp_path: Path, text: str, mes
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["ingest d", "pretrain d", "finetune d", "teach b d", "evaluate b d", "study d"])
+def test_labels_of_several_files_reach_every_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *arguments = command.split()
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(medtl, name, lambda *_, **options: asked.update(options))
+    assert run(name, *arguments, "--out", "o", "--labels", "a.csv", "--labels", "b.csv").returncode == 0
+    assert asked["labels"] == [Path("a.csv"), Path("b.csv")]
+
+
+def test_verdicts_correct_labels_and_the_bundle_names_both_files(dataset: Dataset, tmp_path: Path) -> None:
+    table = pd.read_csv(dataset.folder / "labels.csv")
+    table[["scan_id", "spot"]].to_csv(tmp_path / "labels.csv", index=False)
+    train = table[table["split"] == "train"]
+    turned = train[train["spot"] == 1].head(3).assign(spot=0)
+    pd.concat([turned, train.tail(5)])[["scan_id", "spot"]].to_csv(tmp_path / "verdicts.csv", index=False)
+    both = ("--labels", tmp_path / "labels.csv", "--labels", tmp_path / "verdicts.csv")
+    quick = ("--strategy", "linear", "--set", "input_px=64", "--out", tmp_path / "bundle")
+    done = run("finetune", dataset.folder, *both, *quick)
+    assert done.returncode == 0, done.stderr
+    assert "verdicts.csv: adds 0 labels to the earlier ones and changes 3 of those" in done.stderr
+    training = json.loads((tmp_path / "bundle" / "bundle.json").read_text())["training"]
+    positives = int((train["spot"] == 1).sum()) - 3
+    assert training["labels"] == f"spot {positives}+/{len(train) - positives}-"
+    digests = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("labels.csv", "verdicts.csv")]
+    named = f"labels.csv (sha256 {digests[0][:16]}), verdicts.csv (sha256 {digests[1][:16]})"
+    assert training["label_files"] == named
+    assert f"| label files | {named} |" in (tmp_path / "bundle" / "card.md").read_text()
+    done = run("evaluate", tmp_path / "bundle", dataset.folder, *both, "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert named in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_what_cannot_be_taught_is_one_line(bundle: Path, dataset: Dataset, tmp_path: Path) -> None:
     line = refused(run("teach", bundle, dataset.folder, "--out", tmp_path / "out"))
     assert "spot: the bundle detects it already; add --replace to teach it anew" in line
@@ -318,7 +350,10 @@ def test_unknown_choices_list_what_there_is(bundle: Path, dataset: Dataset, tmp_
     assert "unknown suffix '.xlsx'; choose from .parquet, .csv, .jsonl" in refused(
         run("score", bundle, dataset.folder, "--out", tmp_path / "s.xlsx")
     )
-    assert "none.csv: no such file" in refused(run("pretrain", dataset.folder, "--labels", tmp_path / "none.csv", *out))
+    gone = refused(run("pretrain", dataset.folder, "--labels", tmp_path / "none.csv", *out))
+    assert gone.endswith(
+        f"none.csv: no such file; the labels that the scans came with are in {dataset.folder}/labels.csv"
+    )
     assert "no such folder; expected a dataset" in refused(run("pretrain", tmp_path / "nothing", *out))
 
 

@@ -167,19 +167,6 @@ def own_labels(labels: Sequence[Mapping[str, float] | None]) -> LabelTable | Non
     return LabelTable(findings=findings, values=values)
 
 
-def merged_labels(earlier: LabelTable, later: LabelTable | None) -> LabelTable:
-    """Both; where both speak of a finding of a scan, the later one counts."""
-    if later is None:
-        return earlier
-    findings = tuple(dict.fromkeys([*earlier.findings, *later.findings]))
-    values = np.full((len(earlier.values), len(findings)), np.nan, np.float32)
-    for table in (earlier, later):
-        for i, name in enumerate(table.findings):
-            column, known = findings.index(name), ~np.isnan(table.values[:, i])
-            values[known, column] = table.values[known, i]
-    return LabelTable(findings=findings, values=values)
-
-
 def write_labels(path: Path, manifest: pd.DataFrame, table: LabelTable) -> None:
     """Write the labels of labeled scans as a labels file that names patients and parts, too."""
     columns = {

@@ -8,11 +8,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from medtl.config import build
+from medtl.data.label_rows import LabelFiles, files_of
 from medtl.data.labels import LabelTable, join_labels
 from medtl.data.manifest import read_manifest, read_rejects
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.shards import ShardReader
-from medtl.errors import DatasetError
+from medtl.errors import DatasetError, LabelError
 from medtl.files import read_json
 
 MARKER = "dataset.json"
@@ -45,17 +46,20 @@ class Dataset:
         """Stored blocks (B, *spec.stored_shape) of manifest rows (B,), in any order."""
         return self._shards.read(np.asarray(rows, np.int64))
 
-    def labels(self, csv: str | Path | None = None) -> LabelTable:
-        """The labels in a file, or those that came with the dataset.
+    def labels(self, csv: LabelFiles = None) -> LabelTable:
+        """The labels in a file or several, of which a later one corrects the earlier, or those in the dataset.
 
         Raises:
-            DatasetError: `csv` is None and the dataset came without labels.
-            LabelError: the file cannot be used; names the row.
+            DatasetError: no file is named and the dataset came without labels.
+            LabelError: a file cannot be used; names the row.
         """
-        file = Path(csv) if csv else self.folder / "labels.csv"
-        if csv is None and not file.is_file():
+        own = self.folder / "labels.csv"
+        files = files_of(csv)
+        if not files and not own.is_file():
             raise DatasetError(f"{self.folder}: was ingested without labels; name a labels file with --labels")
-        return join_labels(file, self.manifest, read_rejects(self.folder))
+        if own.is_file() and (gone := [file for file in files if not file.exists()]):
+            raise LabelError(f"{gone[0]}: no such file; the labels that the scans came with are in {own}")
+        return join_labels(files or [own], self.manifest, read_rejects(self.folder))
 
     def check_storage(self, spec: PreprocessSpec) -> None:
         """Make sure that a network with `spec` can read this dataset.

@@ -14,12 +14,13 @@ import pandas as pd
 
 from medtl import __version__
 from medtl.config import build
-from medtl.data.assign import assign_patients_and_parts, merged_labels, own_labels, same_bytes, write_labels
+from medtl.data.assign import assign_patients_and_parts, own_labels, same_bytes, write_labels
 from medtl.data.dataset import MARKER, Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.input_report import write_input_report
 from medtl.data.kinds import LISTED
-from medtl.data.labels import LabelRows, join_labels, match_labels, read_labels
+from medtl.data.label_rows import LabelFiles, LabelRows, files_of, read_labels
+from medtl.data.labels import join_labels, match_labels, merged_labels
 from medtl.data.manifest import manifest_table, read_rejects, reject_table
 from medtl.data.npz import count_of, side_of
 from medtl.data.preprocess import PreprocessSpec
@@ -44,7 +45,7 @@ def ingest(
     source: str | Path | Sequence[str | Path],
     *,
     out: str | Path,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     as_: str = "auto",
     size_px: int | None = None,
     spacing_mm: float | None = None,
@@ -60,7 +61,8 @@ def ingest(
     Args:
         source: files, folders of any depth, globs.
         out: the dataset's folder; an earlier dataset in it is replaced once the new one is complete.
-        labels: a labels file; what it says about patients and parts decides the split.
+        labels: a labels file, or several of which a later one corrects the earlier; what they say about patients and
+            parts decides the split.
         as_: "images", "volumes" (slices are put together by series), or "auto": volumes where most files are NIfTI
             volumes, else images.
         size_px: side of the stored squares or cubes; None is 256 for images, what the largest volumes need but at most
@@ -83,7 +85,7 @@ def ingest(
         raise ConfigError(f"as: '{as_}' is none of {', '.join(get_args(As))}")
     folder = Path(out)
     base = _base(folder, size_px, spacing_mm, window) if add else None
-    rows = read_labels(Path(labels)) if labels else None  # before the long work
+    rows = [read_labels(file) for file in files_of(labels)]  # before the long work
     files = find_files([source] if isinstance(source, str | Path) else source)
     seed = base.seed if base else seed
     try:
@@ -246,7 +248,7 @@ def _assigned(
     taken: Sequence[Mapping[str, Any]],
     rejects: pd.DataFrame,
     base: Dataset | None,
-    rows: LabelRows | None,
+    rows: Sequence[LabelRows],
     plan: ReadPlan,
     work: Path,
     name: str,
@@ -272,12 +274,12 @@ def _assigned(
         seed=plan.seed,
     )
     table = join.table if join else own_labels([None] * earlier + [row["labels"] for row in taken])
+    given = ", ".join(each.file.name for each in rows)
     if join and any(row["labels"] for row in taken):
-        say(f"labels: those of {rows.file.name if rows else ''}; those inside the .npz are not used")
-    if join and join.unused:
-        say(f"labels: {join.unused:,} are of files that were rejected: not used")
+        say(f"labels: those of {given}; those inside the .npz are not used")
     if base and (base.folder / "labels.csv").is_file():
-        table = merged_labels(join_labels(base.folder / "labels.csv", manifest, rejects), table)
+        before = join_labels([base.folder / "labels.csv"], manifest, rejects)
+        table = merged_labels(before, table, name=given or "the files read now") if table else before
     manifest.to_parquet(work / "manifest.parquet", index=False)
     if table:
         write_labels(work / "labels.csv", manifest, table)

@@ -1,9 +1,8 @@
-"""labels.csv: read strictly, and joined to the scans of a dataset."""
+"""Labels files joined to the scans of a dataset, and to each other: later files correct earlier ones."""
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medtl.data.label_rows import LabelRows, Values, read_labels
 from medtl.data.manifest import absolute_paths
 from medtl.data.pseudonyms import as_patient, salt
-from medtl.data.split import SPLITS
 from medtl.data.tasks import MAIN, Task
 from medtl.errors import LabelError
 from medtl.progress import say
-
-_KEYS = ("path", "scan_id", "patient_id", "split")
-_VALUES = {"0": 0.0, "1": 1.0, "": np.nan, "0.0": 0.0, "1.0": 1.0}  # tables with gaps write whole numbers as 1.0
-Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +27,13 @@ class LabelTable:
         values: (N, F) float32, aligned with the manifest: 1 there, 0 not there, NaN unknown.
         tasks: the findings by tasks, in the same order; without any, all findings are one task, which is exclusive
             where they look like classes: at least three, of which each labeled scan has exactly one.
+        files: what the labels are from, in words: name and digest of each file.
     """
 
     findings: tuple[str, ...]
     values: Values
     tasks: tuple[Task, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -63,181 +60,98 @@ class LabelTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelRows:
-    """A labels file whose every cell was checked; what each row is about is not known yet.
-
-    Args:
-        file: the file.
-        findings: the names of the columns with labels.
-        values: (R, F) float32.
-        cells: (R,) of each of path, scan_id, patient_id and split, empty where the file does not say.
-        numbers: (R,) the row of each in the file; the header is row 1.
-    """
-
-    file: Path
-    findings: tuple[str, ...]
-    values: Values
-    cells: dict[str, list[str]]
-    numbers: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Join:
-    """A labels file joined to a manifest.
+    """Labels files joined to a manifest.
 
     Args:
         table: the labels, aligned with the manifest.
-        patients: patient id of each manifest row that the file names one for.
+        patients: patient id of each manifest row that the files name one for.
         splits: likewise its part.
-        unused: labels of files that were rejected.
     """
 
     table: LabelTable
     patients: dict[int, str]
     splits: dict[int, str]
-    unused: int
 
 
-def read_labels(file: Path) -> LabelRows:
-    """Read a labels file and check every cell.
-
-    Raises:
-        LabelError: names the row and what to do.
-    """
-    records = list(_records(file))
-    if not records:
-        raise LabelError(f"{file}: has the columns none; expected path or scan_id, and findings")
-    header = [name.strip() for name in records[0][1]]
-    _check_header(file, header)
-    body = records[1:]
-    for number, record in body:
-        if len(record) != len(header):
-            raise LabelError(f"{file}, row {number}: has {len(record)} cells, the header has {len(header)}")
-    if not body:
-        raise LabelError(f"{file}: has a header and no rows")
-    numbers = [number for number, _ in body]
-    columns = {name: [record[i].strip() for _, record in body] for i, name in enumerate(header)}
-    for number, part in zip(numbers, columns.get("split", []), strict=False):
-        if part not in ("", *SPLITS):
-            raise LabelError(f"{file}, row {number}: split is '{part}'; expected {', '.join(SPLITS)} or nothing")
-    findings: dict[str, list[float]] = {}
-    for name in header:
-        if name in _KEYS:
-            continue
-        if _is_measurement(columns[name]):
-            say(f"{file.name}: column '{name}' holds measurements, not 0 or 1: ignored")
-        elif not any(columns[name]):
-            say(f"{file.name}: column '{name}' is empty: ignored")
-        else:
-            findings[name] = _values(file, name, columns[name], numbers)
-    if not findings:
-        raise LabelError(
-            f"{file}: has no column of findings; beside {', '.join(n for n in header if n in _KEYS)} it needs a column "
-            "of 0, 1 or nothing for each finding"
-        )
-    return LabelRows(
-        file=file,
-        findings=tuple(findings),
-        values=np.array(list(findings.values()), np.float32).T,
-        cells={name: columns.get(name, [""] * len(body)) for name in _KEYS},
-        numbers=numbers,
-    )
-
-
-def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with their numbers."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            for number, record in enumerate(csv.reader(lines, strict=True), start=1):
-                if any(cell.strip() for cell in record):
-                    yield number, record
-    except FileNotFoundError:
-        raise LabelError(f"{file}: no such file") from None
-    except UnicodeDecodeError:
-        raise LabelError(f"{file}: is not UTF-8 text; save it as CSV with UTF-8 encoding") from None
-    except (OSError, csv.Error) as problem:
-        raise LabelError(f"{file}: cannot be read as CSV ({problem})") from None
-
-
-def _check_header(file: Path, header: list[str]) -> None:
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        raise LabelError(f"{file}: its columns are separated by semicolons or tabs; save it with commas")
-    if not {"path", "scan_id"} & set(header):
-        raise LabelError(f"{file}: has the columns {', '.join(header)}; expected path or scan_id, and findings")
-    for i, name in enumerate(header):
-        if not name:
-            raise LabelError(f"{file}, row 1: column {i + 1} has no name")
-        if name in header[:i]:
-            raise LabelError(f"{file}, row 1: two columns are called '{name}'")
-
-
-def _is_measurement(cells: list[str]) -> bool:
-    try:
-        numbers = {float(cell) for cell in cells if cell}
-    except ValueError:
-        return False
-    return bool(numbers) and not numbers & {0.0, 1.0}
-
-
-def _values(file: Path, name: str, cells: list[str], numbers: list[int]) -> list[float]:
-    for number, cell in zip(numbers, cells, strict=True):
-        if cell not in _VALUES:
-            raise LabelError(
-                f"{file}, row {number}: {name} is '{cell}'; expected 0 (absent), 1 (present) or nothing (unknown). "
-                "A column that is no finding must be left out"
-            )
-    return [_VALUES[cell] for cell in cells]
-
-
-def join_labels(file: Path, manifest: pd.DataFrame, rejects: pd.DataFrame) -> LabelTable:
-    """Join a labels file to a dataset whose parts are fixed.
+def join_labels(files: Sequence[Path], manifest: pd.DataFrame, rejects: pd.DataFrame) -> LabelTable:
+    """Join labels files to a dataset whose parts are fixed.
 
     Raises:
         LabelError: a cell or an id that cannot be used, with its row; patients or splits that the dataset's parts
             contradict, so that a patient to learn from would also be one to test on.
     """
-    rows = read_labels(file)
-    join = match_labels(rows, manifest, rejects, key=salt() if any(rows.cells["patient_id"]) else b"")
-    if join.unused:
-        say(f"{file.name}: {join.unused:,} labels are of files that were rejected: not used")
+    rows = [read_labels(file) for file in files]
+    named = any(any(each.cells["patient_id"]) for each in rows)
+    join = match_labels(rows, manifest, rejects, key=salt() if named else b"")
+    where = ", ".join(map(str, files))
     again = "ingest the scans again with --labels, so that the parts follow the labels file"
     part = list(manifest["split"])
     for row, split in join.splits.items():
         if part[row] != split:
             raise LabelError(
-                f"{file}: puts {manifest['path'][row]} into '{split}', the dataset has it in '{part[row]}'; {again}"
+                f"{where}: puts {manifest['path'][row]} into '{split}', the dataset has it in '{part[row]}'; {again}"
             )
     parts_of: dict[str, str] = {}
     for row, patient in join.patients.items():
         if parts_of.setdefault(patient, part[row]) != part[row]:
             raise LabelError(
-                f"{file}: the scans of patient {patient} are in the parts '{parts_of[patient]}' and '{part[row]}' of "
+                f"{where}: the scans of patient {patient} are in the parts '{parts_of[patient]}' and '{part[row]}' of "
                 f"the dataset, which knew no better; {again}"
             )
     return join.table
 
 
-def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame, *, key: bytes) -> Join:
-    """Find the scan that each row of a labels file is about.
+def match_labels(files: Sequence[LabelRows], manifest: pd.DataFrame, rejects: pd.DataFrame, *, key: bytes) -> Join:
+    """Find the scan that each row of the labels files is about, and join the files by scan.
 
     A scan is named by `scan_id`, by its path in the manifest, or by a path that leads from the folder of the labels
     file (or from /) to where the scan lay when it was ingested. A series may be named by its folder, where it is alone.
 
     Args:
-        rows: the labels file.
+        files: one at least; where two speak of a finding of a scan, the later one counts.
         manifest: the scans.
         rejects: the files that are none.
         key: the salt of the manifest's pseudonyms.
 
     Raises:
-        LabelError: an id that matches no scan or several, rows that disagree about a scan or a patient.
+        LabelError: an id that matches no scan or several, rows of a file that disagree about a scan, or of any about a
+            patient.
     """
-    scans = _Index(manifest, rejects)
-    values = np.full((len(manifest), len(rows.findings)), np.nan, np.float32)
+    scans, people = _Index(manifest, rejects), _People(manifest, key)
+    table = _matched(files[0], scans, people)
+    for rows in files[1:]:
+        table = merged_labels(table, _matched(rows, scans, people), name=rows.file.name)
+    return Join(table=table, patients=people.patients, splits=people.splits)
+
+
+def merged_labels(earlier: LabelTable, later: LabelTable, *, name: str) -> LabelTable:
+    """Both; where both speak of a finding of a scan, the later one counts. How many labels that changes is said.
+
+    Args:
+        name: what to call the later one.
+    """
+    findings = tuple(dict.fromkeys([*earlier.findings, *later.findings]))
+    values = np.full((len(earlier.values), len(findings)), np.nan, np.float32)
+    values[:, : len(earlier.findings)] = earlier.values
+    columns = [findings.index(finding) for finding in later.findings]
+    before, known = values[:, columns], ~np.isnan(later.values)
+    added, changed = known & np.isnan(before), known & ~np.isnan(before) & (before != later.values)
+    values[:, columns] = np.where(known, later.values, before)
+    say(f"{name}: adds {added.sum():,} labels to the earlier ones and changes {changed.sum():,} of those")
+    merged = LabelTable(findings=findings, values=values, files=(*earlier.files, *later.files))
+    if earlier.exclusive and not merged.exclusive:
+        say(
+            f"note: {', '.join(earlier.findings)} were classes, of which each labeled scan has exactly one; with "
+            f"{name} that no longer holds, so each finding is judged for itself"
+        )
+    return merged
+
+
+def _matched(rows: LabelRows, scans: "_Index", people: "_People") -> LabelTable:
+    """The labels of one file, aligned with the manifest."""
+    values = np.full((scans.count, len(rows.findings)), np.nan, np.float32)
     first: dict[int, int] = {}
-    patients: dict[int, str] = {}
-    splits: dict[int, str] = {}
-    parts_of: dict[str, tuple[str, int]] = {}
     unused = 0
     for i, number in enumerate(rows.numbers):
         where = f"{rows.file}, row {number}"
@@ -246,39 +160,72 @@ def match_labels(rows: LabelRows, manifest: pd.DataFrame, rejects: pd.DataFrame,
             unused += 1
             continue
         named = rows.cells["scan_id"][i] or rows.cells["path"][i]
-        also = f"{where}: '{named}' is also in row {first.setdefault(row, number)},"
         known = ~np.isnan(rows.values[i])
         clash = known & ~np.isnan(values[row]) & (values[row] != rows.values[i])
         if clash.any():
             name = rows.findings[int(np.flatnonzero(clash)[0])]
-            raise LabelError(f"{also} which says otherwise about {name}; keep one")
-        values[row, known] = rows.values[i, known]
-        patient, split = rows.cells["patient_id"][i], rows.cells["split"][i]
-        if patient and patients.setdefault(row, patient) != patient:
-            raise LabelError(f"{also} as of patient {patients[row]}, not {patient}; keep one")
-        if split:
-            known_as = manifest["patient_id"][row]  # missing while scans are being ingested that name nobody
-            owner = (
-                as_patient(patient, key=key)
-                if patient
-                else str(manifest["path"][row] if pd.isna(known_as) else known_as)
+            raise LabelError(
+                f"{where}: '{named}' is also in row {first[row]}, which says otherwise about {name}; keep one"
             )
-            part, said = parts_of.setdefault(owner, (split, number))
+        first.setdefault(row, number)
+        values[row, known] = rows.values[i, known]
+        people.add(
+            row, named, patient=rows.cells["patient_id"][i], split=rows.cells["split"][i], at=(rows.file, number)
+        )
+    if unused:
+        say(f"{rows.file.name}: {unused:,} labels are of files that were rejected: not used")
+    return LabelTable(findings=rows.findings, values=values, files=(rows.words,))
+
+
+class _People:
+    """Whose the scans are and into which part they go, as all files say it alike."""
+
+    def __init__(self, manifest: pd.DataFrame, key: bytes) -> None:
+        self.patients: dict[int, str] = {}
+        self.splits: dict[int, str] = {}
+        self._manifest, self._key = manifest, key
+        self._named: dict[int, tuple[Path, int]] = {}
+        self._parts: dict[str, tuple[str, tuple[Path, int]]] = {}
+
+    def add(self, row: int, named: str, *, patient: str, split: str, at: tuple[Path, int]) -> None:
+        """Take up what a row of a file says of a scan.
+
+        Raises:
+            LabelError: another row says otherwise.
+        """
+        where = f"{at[0]}, row {at[1]}"
+        if patient:
+            before = self._named.setdefault(row, at)
+            if self.patients.setdefault(row, patient) != patient:
+                raise LabelError(
+                    f"{where}: '{named}' is also in {_row(before, at)}, as of patient {self.patients[row]}, not "
+                    f"{patient}; keep one"
+                )
+        if split:
+            known_as = self._manifest["patient_id"][row]  # missing while scans are being ingested that name nobody
+            owner = (
+                as_patient(patient, key=self._key)
+                if patient
+                else str(self._manifest["path"][row] if pd.isna(known_as) else known_as)
+            )
+            part, said = self._parts.setdefault(owner, (split, at))
             if part != split:
                 raise LabelError(
-                    f"{where}: puts the patient into '{split}' whom row {said} puts into '{part}'; a patient to "
+                    f"{where}: puts the patient into '{split}' whom {_row(said, at)} puts into '{part}'; a patient to "
                     "learn from cannot be one to test on"
                 )
-            splits[row] = split
-    return Join(
-        table=LabelTable(findings=rows.findings, values=values), patients=patients, splits=splits, unused=unused
-    )
+            self.splits[row] = split
+
+
+def _row(other: tuple[Path, int], at: tuple[Path, int]) -> str:
+    return f"row {other[1]}" + ("" if other[0] == at[0] else f" of {other[0]}")
 
 
 class _Index:
     """From the ways to name a scan to its row; None stands for a file that was rejected."""
 
     def __init__(self, manifest: pd.DataFrame, rejects: pd.DataFrame) -> None:
+        self.count = len(manifest)
         self.by_id: dict[str, int | None] = {name: row for row, name in enumerate(manifest["scan_id"])}
         self.by_path: dict[str, list[int | None]] = {}
         self.by_place: dict[str, int | None] = {}

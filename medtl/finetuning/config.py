@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from medtl.config import StrictModel
+from medtl.data.label_rows import NamedFiles
 from medtl.encoders.store import Start
 from medtl.errors import ConfigError
 from medtl.finetuning.semi.config import Semi, UnlabeledConfig
@@ -17,8 +18,9 @@ from medtl.pretraining.views import ViewsConfig
 class TaskConfig(StrictModel):
     """One of several tasks that share an encoder."""
 
-    labels: str | None = None
-    """A labels file, seen from the current folder; None takes the one in the dataset."""
+    labels: NamedFiles = ()
+    """A labels file, seen from the current folder, or several of which a later one corrects the earlier; without any
+    the one in the dataset."""
     findings: tuple[str, ...] | None = None
     """Which of its columns; None takes all."""
     kind: Literal["multi-label", "exclusive"] | None = None

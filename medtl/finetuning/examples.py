@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.dataset import Dataset
+from medtl.data.label_rows import LabelFiles, files_of
 from medtl.data.labels import LabelTable
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.scan import Scan
@@ -40,7 +41,7 @@ class Examples:
     fingerprint: str
 
 
-def from_dataset(data: Dataset, labels: Path | None, finding: str | None) -> Examples:
+def from_dataset(data: Dataset, labels: LabelFiles, finding: str | None) -> Examples:
     """The labeled scans of a dataset outside its test part.
 
     Raises:
@@ -48,15 +49,14 @@ def from_dataset(data: Dataset, labels: Path | None, finding: str | None) -> Exa
     """
     table = data.labels(labels)
     if finding is not None and finding not in table.findings:
-        raise LabelError(
-            f"{labels or data.folder / 'labels.csv'}: has no column '{finding}'; it has {', '.join(table.findings)}"
-        )
+        where = ", ".join(map(str, files_of(labels) or [data.folder / "labels.csv"]))
+        raise LabelError(f"{where}: has no column '{finding}'; it has {', '.join(table.findings)}")
     taught = table.findings if finding is None else (finding,)
     values = table.values[:, [table.findings.index(name) for name in taught]]
     outside = data.manifest["split"].to_numpy() != "test"
     rows = np.flatnonzero(~np.isnan(values).all(axis=1) & outside).astype(np.int64)
     return Examples(
-        table=LabelTable(findings=taught, values=values[rows]),
+        table=LabelTable(findings=taught, values=values[rows], files=table.files),
         scan_ids=tuple(str(name) for name in data.manifest["scan_id"].to_numpy()[rows]),
         patients=data.manifest["patient_id"].to_numpy(dtype=str)[rows],
         stored=lambda places: data.pixels(rows[places]),

@@ -9,6 +9,7 @@ import torch
 from medtl import torchrun
 from medtl.config import load
 from medtl.data.dataset import open_dataset
+from medtl.data.label_rows import LabelFiles
 from medtl.data.tasks import Task
 from medtl.encoders.embed import embed
 from medtl.encoders.store import default_start, start_from
@@ -36,7 +37,7 @@ def finetune(
     dataset: str | Path,
     *,
     out: str | Path,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     encoder: str | Path | None = None,
     strategy: str | None = None,
     semi: str | None = None,
@@ -53,7 +54,7 @@ def finetune(
     Args:
         dataset: the folder that `ingest` left.
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
-        labels: a labels file; None takes the one in the dataset.
+        labels: a labels file, or several of which a later one corrects the earlier; None takes the one in the dataset.
         encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
             weights; None takes the config's, by default "imagenet" for images and "random" for volumes. With
             `semi="distil"` several, joined by commas.
@@ -81,7 +82,7 @@ def finetune(
         strategy=strategy,
         semi=semi,
     )
-    table = labels_for(data, Path(labels) if labels else None, asked)
+    table = labels_for(data, labels, asked)
     parts = split_labeled(data, table)
     notes = remarks(data, table, parts)
     for note in notes:
@@ -126,6 +127,7 @@ def finetune(
         input_px=start.encoder.input_px,
         training=said
         | {"choice": choice.why, "remarks": "; ".join(notes) or "none", "dataset": data.fingerprint}
+        | {"label_files": ", ".join(table.files)}
         | {f"task {task.name}": words for task, words in by_task.items()}
         | {"pictures": "small pictures of the labeled scans are in the bundle" if plan.thumbnails else "none kept"},
         calibration=chosen.note,

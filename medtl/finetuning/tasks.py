@@ -1,19 +1,18 @@
 """The labels of several tasks as one table."""
 
-from pathlib import Path
-
 import numpy as np
 
 from medtl.config import closest
 from medtl.data.dataset import Dataset
-from medtl.data.labels import LabelTable, Values
+from medtl.data.label_rows import LabelFiles, Values, files_of
+from medtl.data.labels import LabelTable
 from medtl.data.tasks import Task
 from medtl.errors import ConfigError, LabelError
 from medtl.finetuning.config import FinetuneConfig, TaskConfig, semi_of
 from medtl.progress import say
 
 
-def labels_for(data: Dataset, labels: Path | None, plan: FinetuneConfig) -> LabelTable:
+def labels_for(data: Dataset, labels: LabelFiles, plan: FinetuneConfig) -> LabelTable:
     """The labels to learn from: those of a file, or those of all tasks side by side.
 
     Every file is joined to the same dataset, whose parts are by patient, so that nobody who teaches one task judges
@@ -26,7 +25,7 @@ def labels_for(data: Dataset, labels: Path | None, plan: FinetuneConfig) -> Labe
     """
     if not plan.tasks:
         return data.labels(labels)
-    if labels is not None:
+    if files_of(labels):
         raise ConfigError("tasks: each names its own labels file; leave --labels out")
     tables = [_table(data, name, asked) for name, asked in plan.tasks.items()]
     owner: dict[str, str] = {}
@@ -40,6 +39,7 @@ def labels_for(data: Dataset, labels: Path | None, plan: FinetuneConfig) -> Labe
         findings=tuple(owner),
         values=np.concatenate([table.values for table in tables], axis=1),
         tasks=tuple(task for table in tables for task in table.tasks),
+        files=tuple(dict.fromkeys(file for table in tables for file in table.files)),
     )
     semi = semi_of(plan)
     if len(merged.tasks) > 1 and (semi == "mixmatch" or (semi != "none" and any(t.exclusive for t in merged.tasks))):
@@ -52,11 +52,11 @@ def labels_for(data: Dataset, labels: Path | None, plan: FinetuneConfig) -> Labe
 
 def _table(data: Dataset, name: str, asked: TaskConfig) -> LabelTable:
     """The labels of one task."""
-    table = data.labels(Path(asked.labels) if asked.labels else None)
+    table = data.labels(asked.labels)
     wanted = asked.findings or table.findings
     if unknown := [finding for finding in wanted if finding not in table.findings]:
         raise LabelError(
-            f"tasks.{name}: {asked.labels or 'the labels of the dataset'} has no column '{unknown[0]}'"
+            f"tasks.{name}: {', '.join(asked.labels) or 'the labels of the dataset'} has no column '{unknown[0]}'"
             f"{closest(unknown[0], table.findings)}"
         )
     values = table.values[:, [table.findings.index(finding) for finding in wanted]]
@@ -65,7 +65,12 @@ def _table(data: Dataset, name: str, asked: TaskConfig) -> LabelTable:
     exclusive = (
         LabelTable(findings=wanted, values=values).exclusive if asked.kind is None else asked.kind == "exclusive"
     )
-    return LabelTable(findings=wanted, values=values, tasks=(Task(name=name, findings=wanted, exclusive=exclusive),))
+    return LabelTable(
+        findings=wanted,
+        values=values,
+        tasks=(Task(name=name, findings=wanted, exclusive=exclusive),),
+        files=table.files,
+    )
 
 
 def as_classes(values: Values, *, name: str, scans: list[str]) -> Values:

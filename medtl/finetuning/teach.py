@@ -9,11 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from medtl.data.dataset import open_dataset
+from medtl.data.label_rows import LabelFiles, files_of
 from medtl.errors import ConfigError, LabelError
 from medtl.files import check_replaceable
 from medtl.finetuning.examples import Example, Examples, from_dataset, from_scans
 from medtl.finetuning.grow import Weights, with_finding, with_scans
 from medtl.finetuning.instant import teach_finding
+from medtl.finetuning.strategies import STRATEGIES
 from medtl.inference.bundle import MARKER, Bundle, encoder_of, read_weights, write_weights
 from medtl.inference.cache import EmbeddingCache, encoder_digest
 from medtl.inference.reference import read_reference
@@ -27,7 +29,7 @@ def teach(
     dataset: str | Path | Iterable[Example],
     *,
     out: str | Path,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     finding: str | None = None,
     replace: bool = False,
 ) -> Path:
@@ -41,7 +43,8 @@ def teach(
         dataset: the folder that `ingest` left; or examples, each a file or a `Scan` with 1 where the finding is there
             and 0 where it is not, read one after the other.
         out: the new bundle's folder; may be the same one.
-        labels: a labels file; None takes the one in the dataset. Not for examples.
+        labels: a labels file, or several of which a later one corrects the earlier; None takes the one in the dataset.
+            Not for examples.
         finding: which column to teach, None is all; of examples, what the finding is called.
         replace: teach findings anew that the bundle knows.
 
@@ -61,15 +64,15 @@ def teach(
     if isinstance(dataset, str | Path):
         data = open_dataset(dataset)
         data.check_storage(known.spec)
-        examples = from_dataset(data, Path(labels) if labels else None, finding)
-    elif labels is not None:
+        examples = from_dataset(data, labels, finding)
+    elif files_of(labels):
         raise ConfigError("labels: examples bring their own labels; leave the file out, or name a dataset")
     else:
         examples = from_scans(dataset, finding, known.spec)
     _check_names(known, examples.table.findings, again=replace)
     embeddings, cached = _embeddings(source, known, weights, examples)
     reference = read_reference(source)
-    learned = int(known.training.get(ENCODER_SCANS, len(reference)))  # those that were taught since stand behind them
+    learned = _taught_the_encoder(known, len(reference))
     before = np.isin(examples.scan_ids, reference.scan_ids[:learned])
     taught = []
     for name, values in zip(examples.table.findings, examples.table.values.T, strict=True):
@@ -77,7 +80,7 @@ def teach(
         seen = int((before & here).sum())
         shown = embeddings[here], values[here], examples.patients[here]
         taught.append(teach_finding(name, *shown, seen=seen, widths=known.levels))
-    new, grown = changed(known, training=known.training | {ENCODER_SCANS: learned}), weights
+    new, grown = changed(known, training=known.training | {ENCODER_SCANS: learned} | _files(examples)), weights
     for each in taught:
         new, grown = with_finding(new, grown, each)
     write_weights(folder, new, grown, with_scans(reference, known.findings, new.findings, examples, embeddings))
@@ -90,6 +93,20 @@ def teach(
         f"{len(embeddings):,} embeddings were kept from before: {folder}"
     )
     return folder
+
+
+def _taught_the_encoder(known: Bundle, scans: int) -> int:
+    """How many scans, the first of the reference, the encoder was trained on with their labels."""
+    strategy = STRATEGIES.get(str(known.training.get("strategy")))
+    if strategy is not None and strategy.trains == "head":
+        return 0
+    return int(known.training.get(ENCODER_SCANS, scans))  # those that were taught since stand behind them
+
+
+def _files(examples: Examples) -> dict[str, str]:
+    """The labels files of each finding that is taught, where there are any."""
+    files = ", ".join(examples.table.files)
+    return {f"label_files of {finding}": files for finding in examples.table.findings if files}
 
 
 def _check_names(known: Bundle, findings: Sequence[str], *, again: bool) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.label_rows import LabelFiles
 from medtl.data.labels import LabelTable
 from medtl.data.tasks import Task
 from medtl.errors import LabelError
@@ -27,7 +28,7 @@ def evaluate(
     dataset: str | Path,
     *,
     out: str | Path,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     split: str = "test",
 ) -> Path:
     """Compare a bundle's probabilities with labels and write `report.html` and `report.json`.
@@ -36,7 +37,7 @@ def evaluate(
         bundle: the folder that `finetune` left.
         dataset: the folder that `ingest` left, stored as the bundle's preprocessing asks.
         out: the report's folder; an earlier report in it is replaced.
-        labels: a labels file; None takes the one in the dataset.
+        labels: a labels file, or several of which a later one corrects the earlier; None takes the one in the dataset.
         split: "test", "val", "train" or "all"; only "test" is honest for scans that the bundle may have learned from.
 
     Returns:
@@ -47,7 +48,7 @@ def evaluate(
     """
     folder, detector, data = Path(out), load(bundle), open_dataset(Path(dataset))
     check_replaceable(folder, marker="report.json")
-    table = data.labels(Path(labels) if labels else None)
+    table = data.labels(labels)
     findings = _shared_findings(detector.bundle, table)
     columns = [table.findings.index(finding) for finding in findings]
     rows = _labeled_rows(data, table, columns, split)
@@ -70,7 +71,7 @@ def evaluate(
         thresholds={finding: detector.bundle.thresholds[finding] for finding in findings},
         bands=detector.bundle.bands,
         exclusive=detector.bundle.exclusive and len(findings) == len(detector.bundle.findings),
-        context=_context(detector, data, split, seen),
+        context=_context(detector, data, table, split, seen),
         tasks=_shared_tasks(detector.bundle, findings),
     )
     write_report(report, folder)
@@ -112,11 +113,12 @@ def _labeled_rows(data: Dataset, table: LabelTable, columns: list[int], split: s
     return rows
 
 
-def _context(detector: Detector, data: Dataset, split: str, seen: int) -> dict[str, str]:
+def _context(detector: Detector, data: Dataset, table: LabelTable, split: str, seen: int) -> dict[str, str]:
     bundle = detector.bundle
     return {
         "bundle": f"{bundle.name} ({bundle.bundle_id})",
         "dataset": str(data.folder),
+        "labels": ", ".join(table.files),
         "part": split,
         "seen in training": f"{seen:,} of these scans; the numbers flatter the bundle"
         if seen

@@ -3,9 +3,10 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medtl.data.nameless import nameless
+from medtl.data.pseudonyms import salt
 from medtl.data.scan import Header
 from medtl.data.sources import FoundFile, find_files
 from medtl.data.units import Unit, image_units, scans_in, volume_units
@@ -50,7 +52,7 @@ class Item:
     stored: npt.NDArray[np.uint8] | None = None
     reason: str = ""
     doubts: tuple[str, ...] = ()
-    known: dict[str, str | float] = field(default_factory=lambda: _known(Header()))
+    known: dict[str, str | float] = field(default_factory=lambda: _known(Header(), key=b""))
 
 
 def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out: str | Path) -> Path:
@@ -89,7 +91,7 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     if len(todo) < len(units):
         say(f"scoring: {len(units) - len(todo):,} of {len(units):,} inputs were scored by an earlier call")
     with progress("scoring", len(units), start=len(units) - len(todo)) as update, ThreadPoolExecutor(1) as reader:
-        items = _items(todo, detector.bundle)
+        items = _items(todo, detector.bundle, key=cache(salt))
         finished = len(units) - len(todo)
         ahead = reader.submit(lambda: list(islice(items, BATCH)))
         try:
@@ -112,7 +114,12 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     return target
 
 
-def _items(units: Mapping[str, Unit], bundle: Bundle) -> Iterator[Item]:
+def _items(units: Mapping[str, Unit], bundle: Bundle, *, key: Callable[[], bytes]) -> Iterator[Item]:
+    """What is read of each unit, one after the other.
+
+    Args:
+        key: gives the salt of the pseudonyms, and is asked only where a header has a patient.
+    """
     spec = bundle.spec
     for file, unit in units.items():
         try:
@@ -125,15 +132,15 @@ def _items(units: Mapping[str, Unit], bundle: Bundle) -> Iterator[Item]:
                     sha256=scan.sha256,
                     stored=stored,
                     doubts=tuple(doubt.code for doubt in about_scan(bundle, scan, stored)),
-                    known=_known(scan.header),
+                    known=_known(scan.header, key=key() if scan.header.patient_id else b""),
                 )
         except ScanError as problem:
             yield _refused(unit.first, file, problem)
 
 
-def _known(header: Header) -> dict[str, str | float]:
+def _known(header: Header, *, key: bytes) -> dict[str, str | float]:
     """What the header says without naming anyone; nothing is "", or NaN for the age."""
-    said = nameless(header)
+    said = nameless(header, key=key)
     return {
         name: value if value is not None else math.nan if name == "age_years" else "" for name, value in said.items()
     }

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, field_validator
 
 from medtl.config import StrictModel
+from medtl.data.label_rows import NamedFiles
 from medtl.pretraining.sampling import Pairs
 from medtl.pretraining.views import ViewsConfig
 from medtl.training.precision import Precision
@@ -56,9 +57,10 @@ class PretrainConfig(StrictModel):
     """The settings of the objective; of several that are learned together, by their names."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Of several objectives: what each loss counts; 1 where not said."""
-    labels: str | None = None
-    """A labels file for a probe at every check of health, and to keep the encoder of the best one. None looks at no
-    label; the encoder never learns from them, and those of the test part are never looked at."""
+    labels: NamedFiles = ()
+    """A labels file, or several of which a later one corrects the earlier, for a probe at every check of health, and to
+    keep the encoder of the best one. Without any no label is looked at; the encoder never learns from them, and those
+    of the test part are never looked at."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many checks without a better AUROC of the probes or, without labels, without a better RankMe or
     uniformity. None trains to the end: the learning rate falls to zero over the whole run, and the best weights

@@ -136,13 +136,14 @@ def planned(plan: PretrainConfig, data: Dataset, *, scans: int) -> PretrainConfi
     wanted = scans_wanted(scans, elsewhere=learned_elsewhere(origin))
     sizes = measured(plan, data, offered, scans=scans, wanted=wanted, seconds=seconds)
     size = choose(sizes, wanted=wanted, seconds=seconds)
-    passes = size.scans_per_s * seconds / scans
+    seen = size.scans_per_s * seconds
+    often = f"each of {scans:,} scans about {seen / scans:,.0f} times" if seen >= scans else "too few to see each once"
     say(
         f"plan for {clock(seconds)}: {size.network} at {size.input_px} px, "
-        f"{size.scans_per_s:.0f} scans a second: each of {scans:,} scans about {passes:,.0f} times"
+        f"{size.scans_per_s:.0f} scans a second: {often}"
         + ("" if len(sizes) == 1 else f" (measured: {'; '.join(map(_words, sizes))})")
     )
-    if size.scans_per_s * seconds < wanted / 4:
+    if seen < wanted / 4:
         say("this is little time for so many scans; more minutes will give a better encoder")
     return plan.model_copy(update={"network": size.network, "input_px": size.input_px})
 

@@ -12,6 +12,7 @@ import torch
 from medtl.config import load
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
+from medtl.data.label_rows import LabelFiles, files_of
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.depth import freeze_first
 from medtl.encoders.store import save_encoder, start_from
@@ -26,7 +27,7 @@ from medtl.pretraining.health.probe import labeled_set
 from medtl.pretraining.health.watch import Training, Watch
 from medtl.pretraining.objectives.weighted import Weighted, build_weighted
 from medtl.pretraining.plan import batch_size_of, planned, steps_in, wanted_network, with_start
-from medtl.pretraining.presets import preset_for, settled
+from medtl.pretraining.presets import BY_MODALITY, preset_for, settled
 from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.show import show_views as draw_views
 from medtl.pretraining.show import views_path
@@ -52,7 +53,7 @@ def pretrain(
     method: str | None = None,
     from_: str | Path | None = None,
     minutes: float | None = None,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     resume: bool = False,
     show_views: bool = False,
     config: str | Path | None = None,
@@ -67,10 +68,12 @@ def pretrain(
         from_: "random", "imagenet", the folder of an earlier run or of a bundle to continue from, or a file with a
             ResNet's weights; None takes the config's, by default "imagenet" for images and "random" for volumes.
         minutes: how long to train; None takes the config's, 10 by default.
-        labels: a labels file to probe the encoder with at every check; None takes the config's, none by default.
+        labels: a labels file, or several, to probe the encoder with at every check; None takes the config's, none by
+            default.
         resume: go on with an interrupted run in `out`, with the config that it was started with.
-        show_views: train nothing, but draw some scans and random views of them into a PNG beside `out`, called
-            `RUN-views.png`; without `out` it is `DATASET-views.png` in the current folder.
+        show_views: train nothing, but plan for `minutes` as a run would, and draw some scans and random views of them
+            at the planned side into a PNG beside `out`, called `RUN-views.png`; without `out` it is
+            `DATASET-views.png` in the current folder.
         config: a YAML file with any of the keys of `PretrainConfig`.
         settings: strings `key=value`, as `--set` on the command line.
 
@@ -83,8 +86,8 @@ def pretrain(
     began = time.monotonic()
     together.connect()
     data = open_dataset(Path(dataset))
-    said = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
-    said["labels"] = None if labels is None else str(labels)
+    said: dict[str, Any] = {"method": method, "from": None if from_ is None else str(from_), "minutes": minutes}
+    said["labels"] = tuple(map(str, files_of(labels))) or None
     asked = load(PretrainConfig, file=Path(config) if config else None, settings=settings, **said)
     preset, why = preset_for(data.manifest["modality"])
     if "views" in asked.model_fields_set or show_views:
@@ -201,11 +204,14 @@ def _write(folder: Path, encoder: Encoder, spec: PreprocessSpec, about: dict[str
 
 
 def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | None) -> Path:
-    """Draw the views that a run with this plan would learn from."""
+    """Draw the views that a run with this plan would learn from, at the side that it would choose."""
     path, rows = views_path(dataset, out), training_rows(data)
+    # Where the side is said already, the network makes no difference to the views, and measuring would be in vain.
+    plan = planned(plan, data, scans=len(rows)) if plan.input_px is None else plan
     assert plan.from_ is not None, "with its start"
     torch.manual_seed(plan.seed)
-    start = start_from(plan.from_, spec=data.spec, network=wanted_network(plan), input_px=plan.input_px)
+    network = plan.network or wanted_network(plan)
+    start = start_from(plan.from_, spec=data.spec, network=network, input_px=plan.input_px)
     n_crops = build_weighted(plan.method, plan.objective, plan.weights, start.encoder)[0].n_crops
     draw_views(data, rows, start.spec, plan.views, n_crops=n_crops, seed=plan.seed, path=path)
     say(_views_in_words(plan.views, preset_for(data.manifest["modality"])[1]))
@@ -214,8 +220,10 @@ def _draw_views(data: Dataset, plan: PretrainConfig, dataset: Path, out: Path | 
 
 
 def _views_in_words(views: ViewsConfig, why: str) -> str:
+    names = ", ".join(dict.fromkeys(BY_MODALITY.values()))
     return (
-        f"views: preset {views.preset} ({why}), flips {views.flip:.0%}; change with --set views.preset=NAME or a field"
+        f"views: preset {views.preset} ({why}), flips {views.flip:.0%}; change with --set views.preset=NAME ({names}) "
+        "or a field"
     )
 
 

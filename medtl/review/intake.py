@@ -21,13 +21,16 @@ _IDS = {"scan_id": str, "sha256": str, "bundle_id": str, "patient_id": str}
 """Ids may be made of digits only, and begin with zeros."""
 
 
-def import_scores(scores: str | Path, *, reviews: str | Path = Path("review.db"), readings: int = 1) -> int:
+def import_scores(
+    scores: str | Path, *, reviews: str | Path | ReviewStore = Path("review.db"), readings: int = 1
+) -> int:
     """Fill the worklist from a scores file; made again, it adds what is new.
 
     Args:
         scores: what `medtl score` wrote, a row per scan and finding. Scans that were refused are left out. Columns
             `patient_id`, `uncertainty`, `received_at` and those of `FACTS` are taken over where there are any.
-        reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing.
+        reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing. Or a store that is open,
+            and stays so.
         readings: how many readers have to read each case.
 
     Returns:
@@ -42,12 +45,13 @@ def import_scores(scores: str | Path, *, reviews: str | Path = Path("review.db")
     if usable.empty:
         raise ReviewError(f"{scores}: holds no scan that could be scored; its column 'reason' says why")
     found = [_case(Path(scores), rows, readings) for _, rows in usable.groupby("scan_id", sort=False)]
-    store = ReviewStore(reviews)
+    store = reviews if isinstance(reviews, ReviewStore) else ReviewStore(reviews)
     try:
         for first in range(0, len(found), SCANS_AT_ONCE):
             cases.add(store, found[first : first + SCANS_AT_ONCE])
     finally:
-        store.close()
+        if store is not reviews:
+            store.close()
     left_out = f", {refused:,} refused inputs left out" if refused else ""
     say(f"{len(found):,} cases{left_out}: {store.name}")
     return len(found)

@@ -12,6 +12,7 @@ import pandas as pd
 from medtl import torchrun
 from medtl.config import build, load
 from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.label_rows import LabelFiles
 from medtl.data.labels import LabelTable
 from medtl.errors import ConfigError, LabelError, Stopped
 from medtl.evaluation.metrics import both_classes
@@ -36,7 +37,7 @@ def study(
     dataset: str | Path,
     *,
     out: str | Path,
-    labels: str | Path | None = None,
+    labels: LabelFiles = None,
     labels_per_class: Sequence[int] = (),
     fractions: Sequence[float] = (),
     starts: str | Sequence[str] = "random,imagenet",
@@ -52,7 +53,7 @@ def study(
     Args:
         dataset: the folder that `ingest` left.
         out: the study's folder.
-        labels: a labels file; None takes the one in the dataset.
+        labels: a labels file, or several of which a later one corrects the earlier; None takes the one in the dataset.
         labels_per_class: how many scans with each finding, and without it; 10 and 30 where this and `fractions` are
             empty.
         fractions: shares of the labeled scans of the train part.
@@ -76,7 +77,7 @@ def study(
     }  # fmt: skip
     plan, folder = build(StudyConfig, values), Path(out)
     data = open_dataset(Path(dataset))
-    task, pool = _task(data, data.labels(Path(labels) if labels else None), strategy, settings)
+    task, pool = _task(data, data.labels(labels), strategy, settings)
     pool.check(plan.amounts)
     origins = plan.named_starts()
     infos = [describe(name, task.start(at), fingerprint=data.fingerprint) for name, at in origins.items()]
@@ -205,6 +206,7 @@ def _measured(
 def _context(task: Task, pool: Pool, plan: StudyConfig) -> dict[str, str]:
     return {
         "dataset": str(task.data.folder),
+        "labels": ", ".join(task.labels.files),
         "findings": ", ".join(task.labels.findings),
         "labeled scans of the train part": f"{len(pool.rows):,} of {len(np.unique(pool.patients)):,} patients",
         "labeled scans of the test part": f"{len(task.test):,}",

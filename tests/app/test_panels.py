@@ -98,3 +98,9 @@ def test_age(years: float | None, shown: str | None) -> None:
 def test_a_layer_is_inline() -> None:
     assert panels.layer(b"\x89PNG", kind="heat", alt=HOSTILE).count("<") == 1
     assert 'src="data:image/png;base64,iVBORw=="' in panels.layer(b"\x89PNG", kind="heat", alt="")
+
+
+def test_a_column_name_is_written_as_people_write_it() -> None:
+    words, plain = panels.words, panels.plain
+    assert (words("small_hippocampus"), plain("small_hippocampus")) == ("Small hippocampus", "small hippocampus")
+    assert (words("COVID_19"), plain("COVID_19"), words("")) == ("COVID 19", "COVID 19", "")

@@ -2,13 +2,18 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from app.case import take
 from app.server import check_address, private_files, serve
 from medtl.errors import BundleError, MedtlError, ReviewError
+from medtl.review import schema
+from medtl.review.store import ReviewStore
 from tests.app.people import client
 
 
@@ -47,6 +52,32 @@ def test_the_bundle_and_the_store_are_checked_first(bundle_folder: Path, port: i
     (tmp_path / "text.db").write_text("not a database" * 99)
     with pytest.raises(ReviewError, match="is not a review store"):
         serve(bundle_folder, reviews=tmp_path / "text.db", port=port)
+
+
+def test_the_store_is_opened_once_for_scores_and_page(
+    bundle_folder: Path, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s.csv").write_text(
+        "path,scan_id,finding,probability,threshold,decision,sha256,bundle_id\na.png,s1,x,0.7,0.5,positive,00,b\n"
+    )
+    opened: list[ReviewStore] = []
+    make = ReviewStore.__init__
+
+    def counted(store: ReviewStore, where: str | Path) -> None:
+        make(store, where)
+        opened.append(store)
+
+    @contextmanager
+    def running(detector: object, store: ReviewStore, **_: object) -> Iterator[None]:
+        with store.reading() as connection:
+            assert [row.scan_id for row in connection.execute(select(schema.CASES))] == ["s1"]
+        yield
+
+    monkeypatch.setattr(ReviewStore, "__init__", counted)
+    monkeypatch.setattr("app.web.running", running)
+    monkeypatch.setattr("app.server.wait_for_signal", lambda: None)
+    serve(bundle_folder, scores=tmp_path / "s.csv", reviews=tmp_path / "r.db", port=port)
+    assert len(opened) == 1
 
 
 def test_a_database_server_is_asked_and_no_file_made(

@@ -1,5 +1,6 @@
 """labels.csv against the contract: every refusal names the row."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medtl.data.labels import LabelTable, join_labels, match_labels, read_labels
+from medtl.data.label_rows import read_labels
+from medtl.data.labels import LabelTable, join_labels, match_labels
 from medtl.data.manifest import manifest_table, reject_table
 from medtl.data.pseudonyms import pseudonym, salt
 from medtl.errors import LabelError
@@ -49,13 +51,13 @@ def reject(path: str, code: str, scan_id: str = "") -> dict[str, Any]:
 
 def refusal(file: Path, scans: pd.DataFrame = SCANS, rejects: pd.DataFrame = NONE) -> str:
     with pytest.raises(LabelError) as caught:
-        join_labels(file, scans, rejects)
+        join_labels([file], scans, rejects)
     assert "\n" not in str(caught.value)
     return str(caught.value).removeprefix(f"{file}")
 
 
 def test_labels_are_aligned_with_the_manifest(write: Write) -> None:
-    table = join_labels(write("path,nodule,effusion\nb/1.png,1,0\na/1.png,,1\n"), SCANS, NONE)
+    table = join_labels([write("path,nodule,effusion\nb/1.png,1,0\na/1.png,,1\n")], SCANS, NONE)
     assert table.findings == ("nodule", "effusion")
     nan = np.nan
     np.testing.assert_array_equal(table.values, np.array([[nan, 1], [nan, nan], [1, 0]], np.float32))
@@ -67,11 +69,11 @@ def test_ways_to_name_a_scan(tmp_path: Path, path: str) -> None:
     folder.mkdir()
     scans = manifest(("a/1.png", "A", "train"), ("a/2.png", "A", "train"), source=str(tmp_path / "scans"))
     (folder / "labels.csv").write_text(f"path,x\n{path.replace('/scans', str(tmp_path / 'scans'), path[0] == '/')},1\n")
-    assert np.nansum(join_labels(folder / "labels.csv", scans, NONE).values[1]) == 1
+    assert np.nansum(join_labels([folder / "labels.csv"], scans, NONE).values[1]) == 1
 
 
 def test_scan_ids_count_before_paths(write: Write) -> None:
-    table = join_labels(write("path,scan_id,x\nmoved.png,s2,1\na/1.png,,0\n"), SCANS, NONE)
+    table = join_labels([write("path,scan_id,x\nmoved.png,s2,1\na/1.png,,0\n")], SCANS, NONE)
     assert table.values[[0, 2], 0].tolist() == [0, 1]
 
 
@@ -110,36 +112,36 @@ def test_files_that_are_no_csv(tmp_path: Path, write: Write) -> None:
 
 def test_measurements_and_empty_columns_are_left_out_aloud(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     file = write("path,mm3,x,later\na/1.png,2948.0,1,\na/2.png,3353.0,0,\n")
-    assert join_labels(file, SCANS, NONE).findings == ("x",)
+    assert join_labels([file], SCANS, NONE).findings == ("x",)
     said = capsys.readouterr().err
     assert "column 'mm3' holds measurements" in said and "column 'later' is empty" in said
 
 
 def test_tables_with_gaps_write_whole_numbers_as_floats(write: Write) -> None:
-    assert join_labels(write("path,x\na/1.png,1.0\na/2.png,\nb/1.png,0.0\n"), SCANS, NONE).values[0, 0] == 1
+    assert join_labels([write("path,x\na/1.png,1.0\na/2.png,\nb/1.png,0.0\n")], SCANS, NONE).values[0, 0] == 1
 
 
 def test_byte_order_mark_and_windows_lines(write: Write) -> None:
-    assert join_labels(write("\ufeffpath,x\r\na/1.png,1\r\n"), SCANS, NONE).values[0, 0] == 1
+    assert join_labels([write("\ufeffpath,x\r\na/1.png,1\r\n")], SCANS, NONE).values[0, 0] == 1
 
 
 def test_the_same_name_in_two_folders_needs_an_id(write: Write) -> None:
     scans = pd.concat([SCANS, SCANS.assign(source="/other", scan_id=["t0", "t1", "t2"])], ignore_index=True)
     said = refusal(write("path,x\na/1.png,1\n"), scans)
     assert "is in several of the ingested folders; name the scan by scan_id" in said
-    assert join_labels(write("scan_id,x\nt1,1\n"), scans, NONE).values[4, 0] == 1
+    assert join_labels([write("scan_id,x\nt1,1\n")], scans, NONE).values[4, 0] == 1
 
 
 def test_labels_of_rejected_files_are_only_counted(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     file = write("path,x\na/1.png,1\nbad.dcm,1\n")
-    assert np.nansum(join_labels(file, SCANS, reject_table([reject("bad.dcm", "truncated")])).values) == 1
+    assert np.nansum(join_labels([file], SCANS, reject_table([reject("bad.dcm", "truncated")])).values) == 1
     assert "1 labels are of files that were rejected" in capsys.readouterr().err
 
 
 def test_labels_of_a_duplicate_are_those_of_the_scan_that_was_kept(write: Write) -> None:
     rejects = reject_table([reject("copy.png", "duplicate", "s0")])
     file = write("path,x,y\na/1.png,1,\ncopy.png,1,0\n")
-    assert join_labels(file, SCANS, rejects).values[0].tolist() == [1, 0]
+    assert join_labels([file], SCANS, rejects).values[0].tolist() == [1, 0]
     assert "row 3: 'copy.png' is also in row 2, which says otherwise about x" in refusal(
         write("path,x\na/1.png,1\ncopy.png,0\n"), SCANS, rejects
     )
@@ -155,7 +157,7 @@ def test_labels_that_contradict_the_datasets_parts_are_refused(write: Write) -> 
 
 def test_what_a_labels_file_says_about_patients_and_parts(write: Write) -> None:
     rows = read_labels(write("path,patient_id,split,x\na/1.png,00012,val,1\nb/1.png,,,0\n"))
-    join = match_labels(rows, SCANS, NONE, key=salt())
+    join = match_labels([rows], SCANS, NONE, key=salt())
     assert (join.patients, join.splits) == ({0: "00012"}, {0: "val"})
 
 
@@ -173,3 +175,61 @@ def test_what_a_labels_file_says_about_patients_and_parts(write: Write) -> None:
 def test_exclusive_findings(values: list[list[float]], exclusive: bool) -> None:
     array = np.array(values, np.float32)
     assert LabelTable(findings=("a", "b", "c")[: array.shape[1]], values=array).exclusive is exclusive
+
+
+NAN = np.nan
+
+
+def files(folder: Path, *texts: str) -> list[Path]:
+    """Labels files a.csv, b.csv, ..."""
+    paths = [folder / f"{name}.csv" for name in "abc"[: len(texts)]]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return paths
+
+
+def test_a_later_file_corrects_the_earlier_and_says_how_often(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = "path,x,y\na/1.png,1,0\na/2.png,0,\nb/1.png,1,1\n"
+    verdicts = "scan_id,y,z\ns0,1,1\ns1,0,\ns2,,0\n"
+    paths = files(tmp_path, first, verdicts, "path,x\na/1.png,0\nb/1.png,1\n")
+    table = join_labels(paths, SCANS, NONE)
+    assert table.findings == ("x", "y", "z")
+    np.testing.assert_array_equal(table.values, [[0, 1, 1], [0, 0, NAN], [1, 1, 0]])
+    said = capsys.readouterr().err.splitlines()
+    assert "b.csv: adds 3 labels to the earlier ones and changes 1 of those" in said[0]
+    assert "c.csv: adds 0 labels to the earlier ones and changes 1 of those" in said[1]
+    assert len(said) == 2
+    back = join_labels(paths[::-1], SCANS, NONE)
+    assert dict(zip(back.findings, back.values[0].tolist(), strict=True)) == {"x": 1, "y": 0, "z": 1}
+
+
+def test_the_files_are_named_by_what_sha256sum_prints(tmp_path: Path) -> None:
+    paths = files(tmp_path, "path,x\na/1.png,1\n", "path,y\na/1.png,1\n")
+    printed = subprocess.run(["sha256sum", *paths], capture_output=True, text=True, check=True).stdout.split()[::2]
+    expected = tuple(f"{path.name} (sha256 {digest[:16]})" for path, digest in zip(paths, printed, strict=True))
+    assert join_labels(paths, SCANS, NONE).files == expected
+
+
+def test_files_may_not_disagree_about_patients_and_parts(tmp_path: Path) -> None:
+    two = files(tmp_path, "path,patient_id,x\na/1.png,A,1\n", "path,patient_id,x\n\na/1.png,B,1\n")
+    with pytest.raises(
+        LabelError, match=r"b.csv, row 3: 'a/1.png' is also in row 2 of .*a.csv, as of patient A, not B"
+    ):
+        join_labels(two, SCANS, NONE)
+    leak = files(tmp_path, "path,patient_id,x\na/1.png,Z,1\n", "path,patient_id,x\nb/1.png,Z,1\n")
+    with pytest.raises(LabelError, match=r"a.csv, .*b.csv: the scans of patient Z are in the parts 'train' and 'test'"):
+        join_labels(leak, SCANS, NONE)
+    parts = files(tmp_path, "path,split,x\na/1.png,train,1\n", "path,split,x\na/2.png,val,1\n")
+    with pytest.raises(LabelError, match=r"b.csv, row 2: puts the patient into 'val' whom row 2 of .*a.csv puts into"):
+        join_labels(parts, SCANS, NONE)
+
+
+def test_classes_that_exclude_each_other_no_more_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = "path,a,b,c\na/1.png,1,0,0\nb/1.png,0,0,1\n"
+    moved = join_labels(files(tmp_path, classes, "path,a,b\na/1.png,0,1\n"), SCANS, NONE)
+    assert moved.exclusive and "note" not in capsys.readouterr().err
+    none = join_labels(files(tmp_path, classes, "path,a\na/1.png,0\n"), SCANS, NONE)
+    assert not none.exclusive
+    assert "a, b, c were classes, of which each labeled scan has exactly one; with b.csv" in capsys.readouterr().err

@@ -63,6 +63,13 @@ def bundle(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return medtl.finetune(dataset.folder, out=out, strategy="linear", settings=["input_px=64"])
 
 
+@pytest.fixture(scope="module")
+def tuned(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose encoder was trained, too, though not long."""
+    out = tmp_path_factory.mktemp("tuned") / "bundle"
+    return medtl.finetune(dataset.folder, out=out, strategy="lp-ft", settings=["input_px=64", "steps=1"])
+
+
 @pytest.fixture
 def taught(bundle: Path, dataset: Dataset, tmp_path: Path) -> Path:
     return medtl.teach(bundle, dataset.folder, labels=csv(tmp_path / "new.csv", "blob"), out=tmp_path / "taught")
@@ -92,12 +99,26 @@ def test_the_new_finding_is_found_on_patients_never_shown(taught: Path, dataset:
     flagged = p[test] >= about.thresholds["blob"]
     assert np.mean(flagged == truth[test]) > 0.8
     assert "12 positive and 12 negative scans of 12 patients; AUROC out of fold" in about.training["taught later: blob"]
+    assert about.training["label_files of blob"].startswith("new.csv (sha256 ")
     assert "taught later: blob on 12 positive and 12 negative examples, each judged by a head" in about.calibration
     assert "taught from 12 positive and 12 negative scans only" in about.caveats["blob"][0]
     assert "50 % of its examples have it" in about.caveats["blob"][1]
-    assert "trained on 24 of the examples" in about.caveats["blob"][2]
+    assert len(about.caveats["blob"]) == 2, "a linear probe left the encoder as it was"
     card = (taught / "card.md").read_text()
     assert all(f"- blob: {sentence}" in card for sentence in about.caveats["blob"])
+
+
+def test_what_the_encoder_has_seen_is_said_where_it_was_trained(
+    bundle: Path, tuned: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    labels = csv(tmp_path / "new.csv", "blob")
+    for source, scans, caveats in ((tuned, 72, ["the encoder was trained on 24 of the examples"]), (bundle, 0, [])):
+        first = medtl.teach(source, dataset.folder, labels=labels, out=tmp_path / "first")
+        again = medtl.teach(first, dataset.folder, labels=csv(tmp_path / "b.csv", "dot"), out=tmp_path / "again")
+        for about, finding in ((read_bundle(first)[0], "blob"), (read_bundle(again)[0], "dot")):
+            assert about.training["labeled scans that the encoder was trained on"] == scans
+            said = [caveat.split(",")[0] for caveat in about.caveats[finding] if "encoder" in caveat]
+            assert said == caveats
 
 
 def test_the_reference_learns_the_examples(bundle: Path, taught: Path, dataset: Dataset) -> None:
@@ -221,7 +242,7 @@ def test_examples_that_cannot_be_used(
 
 
 def test_scans_that_only_heads_have_seen_are_no_scans_of_the_encoder(
-    bundle: Path, tmp_path: Path, dataset: Dataset
+    tuned: Path, tmp_path: Path, dataset: Dataset
 ) -> None:
     """A second finding, taught from the same new scans as a first one."""
     paths = []
@@ -229,9 +250,9 @@ def test_scans_that_only_heads_have_seen_are_no_scans_of_the_encoder(
         paths.append((tmp_path / f"{number}.png", number % 2))
         pixels = np.random.default_rng(number).integers(0, 256, (40, 40)).astype(np.uint8)
         Image.fromarray(pixels).save(paths[-1][0])
-    first = medtl.teach(bundle, paths, finding="noise", out=tmp_path / "first")
+    first = medtl.teach(tuned, paths, finding="noise", out=tmp_path / "first")
     second = medtl.teach(first, paths, finding="hiss", out=tmp_path / "second")
-    assert len(read_reference(second).scan_ids) == len(read_reference(bundle).scan_ids) + 10
+    assert len(read_reference(second).scan_ids) == len(read_reference(tuned).scan_ids) + 10
     for finding in ("noise", "hiss"):
         assert not any("the encoder was trained on" in said for said in read_bundle(second)[0].caveats[finding])
 

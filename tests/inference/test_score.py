@@ -1,5 +1,6 @@
 """What `medtl score` writes beside a probability: open answers, and codes of reasons to doubt it."""
 
+import hmac
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from PIL import Image
 import medtl
 from medtl.data.dataset import Dataset
 from medtl.files import write_json
+from medtl.inference import score as module
 from medtl.review.intake import import_scores
+from tests.data.conftest import dicom_bytes
 
 
 @pytest.fixture
@@ -48,3 +51,26 @@ def test_parts_of_an_earlier_version_are_scored_again(bundle: Path, inputs: Path
     pd.DataFrame({"path": ["x"], "file": ["x"], "decision": ["positive"]}).to_parquet(parts / "part-000000.parquet")
     table = pd.read_csv(medtl.score(bundle, inputs, out=tmp_path / "s.csv"), keep_default_na=False)
     assert len(table) == 4 and "x" not in set(table["path"])
+
+
+def test_the_salt_is_read_once_and_only_where_a_patient_is_named(
+    bundle: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    def salt() -> bytes:
+        read.append(b"k" * 32)
+        return read[-1]
+
+    monkeypatch.setattr(module, "salt", salt)
+    medtl.score(bundle, inputs, out=tmp_path / "nobody.csv")
+    assert read == []
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        pixels = rng.integers(0, 4096, (40, 40)).astype(np.uint16)
+        (inputs / f"e{number}.dcm").write_bytes(dicom_bytes(pixels, PatientID=f"P{number % 2}"))
+    table = pd.read_csv(medtl.score(bundle, inputs, out=tmp_path / "some.csv"), keep_default_na=False)
+    assert len(read) == 1
+    named = table[table["patient_id"] != ""]["patient_id"].tolist()
+    expected = ["p_" + hmac.digest(b"k" * 32, f"patient/P{n % 2}".encode(), "sha256").hex()[:16] for n in range(3)]
+    assert named == expected

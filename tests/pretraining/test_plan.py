@@ -8,7 +8,9 @@ import pytest
 
 import medtl
 from medtl.data.dataset import Dataset
-from medtl.pretraining.plan import FEWEST, PASSES, Size, candidates, choose, scans_wanted
+from medtl.pretraining import plan as module
+from medtl.pretraining.config import PretrainConfig
+from medtl.pretraining.plan import FEWEST, PASSES, Size, candidates, choose, scans_wanted, with_start
 
 SIZES = [
     Size(network="small", input_px=64, scans_per_s=400),
@@ -63,6 +65,25 @@ def test_the_command_that_started_a_run_resumes_it_where_scans_are_fewer_than_a_
 def test_views_can_be_shown_of_a_method_with_its_own_network(dataset: Dataset, tmp_path: Path) -> None:
     picture = medtl.pretrain(dataset.folder, method="mae", out=tmp_path / "run", show_views=True)
     assert picture.stat().st_size > 10_000 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("scans_per_s", "said"),
+    [
+        (3, "3 scans a second: too few to see each once"),
+        (160, "160 scans a second: each of 96 scans about 10 times"),
+    ],
+)
+def test_the_plan_says_how_often_scans_are_seen(
+    scans_per_s: float, said: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = Size(network="resnet18-half", input_px=40, scans_per_s=scans_per_s)
+    monkeypatch.setattr(module, "measured", lambda *_, **__: [size])
+    config = with_start(PretrainConfig(**{"from": "random", "minutes": 0.1}), dims=2)
+    assert module.planned(config, dataset, scans=96).input_px == 40
+    printed = capsys.readouterr().err
+    assert f"plan for 6 s: resnet18-half at 40 px, {said}" in printed
+    assert "this is little time for so many scans" in printed
 
 
 def test_a_run_keeps_to_its_time(

@@ -11,6 +11,8 @@ from PIL import Image
 import medtl
 from medtl.data.dataset import Dataset
 from medtl.errors import RunError
+from medtl.pretraining import plan
+from medtl.pretraining.plan import Size
 from medtl.pretraining.show import SCANS, VIEWS, _cell, views_path
 from tests.test_cli import refused, run
 
@@ -21,6 +23,7 @@ def test_the_picture_shows_scans_and_views_and_starts_nothing(dataset: Dataset, 
         "pretrain", dataset.folder, "--show-views", "--out", out, "--set", "views.preset=ct", "--set", "input_px=40"
     )
     assert done.returncode == 0, done.stderr
+    assert "NAME (radiograph, mammography, ct, mr, ultrasound, microscopy) or a field" in done.stderr
     assert "preset ct" in done.stderr and f"{out}-views.png" in done.stderr
     assert [path.name for path in out.parent.iterdir()] == ["run-views.png"]
     with Image.open(f"{out}-views.png") as picture:
@@ -35,6 +38,24 @@ def test_the_picture_shows_scans_and_views_and_starts_nothing(dataset: Dataset, 
     rows = np.flatnonzero(dataset.manifest["split"] != "test")
     stored = dataset.pixels(rows[:1])[0, 0]
     assert np.array_equal(cells[0, 0, ::3, ::3], stored)
+
+
+def test_views_are_drawn_at_the_side_that_the_run_would_choose(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, float] = {}
+
+    def measured(*_: object, seconds: float, **__: object) -> list[Size]:
+        asked["seconds"] = seconds
+        return [Size(network="resnet18-half", input_px=56, scans_per_s=1e9)]
+
+    monkeypatch.setattr(plan, "measured", measured)
+    medtl.pretrain(dataset.folder, out=tmp_path / "v.png", minutes=3, from_="random", show_views=True)
+    with Image.open(tmp_path / "v.png") as picture:
+        assert picture.width == 7 * (2 * 56 + 4), "56 px, twice as large"
+    said = capsys.readouterr().err
+    assert asked == {"seconds": 180} and "plan for 3 min 00 s: resnet18-half at 56 px" in said
+    assert "scans as the network sees them at 56 px" in said
 
 
 def test_a_method_with_crops_shows_them(dataset: Dataset, tmp_path: Path) -> None:

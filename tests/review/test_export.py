@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import medtl
-from medtl.data.labels import read_labels
+from medtl.data.label_rows import read_labels
 from medtl.errors import ReviewError
 from medtl.review import cases, verdicts
 from medtl.review.records import Verdict

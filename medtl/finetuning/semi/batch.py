@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medtl.data.dataset import Dataset
-from medtl.data.labels import Values
+from medtl.data.label_rows import Values
 from medtl.data.preprocess import PreprocessSpec
 from medtl.finetuning.parts import Parts
 from medtl.pretraining.draws import Draws

@@ -11,7 +11,8 @@ from torch import nn
 
 from medtl.config import StrictModel
 from medtl.data.dataset import Dataset
-from medtl.data.labels import LabelTable, Values
+from medtl.data.label_rows import Values
+from medtl.data.labels import LabelTable
 from medtl.encoders.store import Start, start_from
 from medtl.finetuning.config import FinetuneConfig, filled_in, origins
 from medtl.finetuning.losses import Supervised

@@ -13,7 +13,8 @@ from safetensors.torch import save
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medtl.data.dataset import Dataset
-from medtl.data.labels import LabelTable, Values
+from medtl.data.label_rows import Values
+from medtl.data.labels import LabelTable
 from medtl.data.preprocess import PreprocessSpec
 from medtl.errors import RunError
 from medtl.evaluation.calibration import fit_temperature, fit_temperature_multiclass

@@ -88,7 +88,7 @@ def draw_health(
     _neighbours(left, scene, now, colours)
     _map(right.subplots(), flat_map(now, thorough=thorough), scene, colours)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=85, format="png")
+        figure.savefig(temporary, dpi=100, format="png")
 
 
 def _curves(axis: Any, lines: Sequence[Check], first: str, second: str, *, names: tuple[str, str], title: str) -> Any:
@@ -98,8 +98,8 @@ def _curves(axis: Any, lines: Sequence[Check], first: str, second: str, *, names
         points = [(line["step"], line[key]) for line in lines if key in line]
         if points:
             each.plot(*zip(*points, strict=True), color=colour, marker="o" if len(points) < 40 else None, markersize=3)
-        each.set_ylabel(name, color=colour, fontsize=9)
-        each.tick_params(axis="y", colors=colour, labelsize=8)
+        each.set_ylabel(name, color=colour, fontsize=10)
+        each.tick_params(axis="y", colors=colour, labelsize=10)
         each.spines["top"].set_visible(False)
     if second in ("spread", "grad_norm"):
         other.set_ylim(bottom=0)
@@ -119,15 +119,21 @@ def _probes(axis: Any, checks: Sequence[Check]) -> None:
     low, high = axis.get_ylim()
     axis.set_ylim(low, high + 0.15 * (high - low))
     axis.legend(fontsize=8, frameon=False, ncols=3, loc="upper center")
-    axis.tick_params(axis="y", labelsize=8)
+    axis.tick_params(axis="y", labelsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     _finish(axis, "AUROC of probes on the given labels")
 
 
 def _finish(axis: Any, title: str) -> None:
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
     axis.set_title(title, fontsize=10, loc="left")
-    axis.set_xlabel("step", fontsize=9)
-    axis.tick_params(axis="x", labelsize=8)
+    axis.set_xlabel("step", fontsize=10)
+    axis.xaxis.set_major_locator(
+        MaxNLocator(nbins=4, steps=[1, 2, 5, 10], integer=True)
+    )  # few enough to be read beside each other
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.tick_params(axis="x", labelsize=10)
     axis.grid(alpha=0.25)
 
 

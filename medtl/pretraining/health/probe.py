@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medtl.data.dataset import Dataset
+from medtl.data.label_rows import LabelFiles, files_of
 from medtl.errors import LabelError
 from medtl.evaluation.metrics import auroc as area
 from medtl.evaluation.metrics import both_classes
@@ -86,7 +87,7 @@ class LabeledSet:
         return float(np.mean([np.mean(each) for each in areas.values()]))
 
 
-def labeled_set(data: Dataset, csv: str) -> LabeledSet:
+def labeled_set(data: Dataset, csv: LabelFiles) -> LabeledSet:
     """The labeled scans of the train and val parts, and their folds; those of the test part are not looked at.
 
     Raises:
@@ -102,9 +103,10 @@ def labeled_set(data: Dataset, csv: str) -> LabeledSet:
     patients = patients_of(data.manifest)[rows]
     folds = tuple(fold for i in range(len(table.findings)) for fold in _folds(i, values[:, i], patients))
     if not folds:
+        files = ", ".join(map(str, files_of(csv)))
         raise LabelError(
-            f"{csv}: of the {len(rows)} labeled scans outside the test part, no finding is present in two patients and "
-            "absent in two others, as a probe needs; label scans of the other kind, or leave --labels out"
+            f"{files}: of the {len(rows)} labeled scans outside the test part, no finding is present in two patients "
+            "and absent in two others, as a probe needs; label scans of the other kind, or leave --labels out"
         )
     told = {fold.finding for fold in folds}
     if left := [name for i, name in enumerate(table.findings) if i not in told]:

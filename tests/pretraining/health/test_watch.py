@@ -126,7 +126,7 @@ def test_labels_are_looked_at_only_when_given(
     assert json.loads((without / "encoder.json").read_text())["stopped"] == {
         "reason": "to the end", "step": 20, "best_step": 20,
     }  # fmt: skip
-    assert "labels: null" in (without / "config.yaml").read_text()
+    assert "labels: []" in (without / "config.yaml").read_text()
     for run in (with_labels, without):
         picture = matplotlib.image.imread(run / "health.png")
         assert picture.shape[0] > 600 and picture.shape[1] > 1000
