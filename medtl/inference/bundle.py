@@ -83,7 +83,7 @@ class Bundle:
         observed: what scans of like probability turned out to be, by finding; none where too few are known.
         population: what the headers of the training scans say, see `medtl.inference.population`.
         levels: how much of what the heads read comes from each level of the encoder (`Encoder.widths`); none where they
-            read the last one alone, as in bundles before 0.3.
+            read the last one alone, as in earlier bundles.
         bundle_id: digest of weights and settings; set when written.
 
     Raises:
