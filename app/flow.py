@@ -12,7 +12,7 @@ import gradio as gr
 
 from app import panels
 from app.auth import user_of
-from app.case import take
+from app.case import Case, take
 from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
@@ -43,6 +43,7 @@ def _explained(handler: Handler) -> Handler:
     def run(self: "Flow", *given: Any) -> Iterator[Changes]:
         try:
             yield from handler(self, *given)
+            yield {self.step: ""}  # Gradio sends the last answer twice
         except ReviewError as problem:
             yield {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
 
@@ -254,7 +255,7 @@ class Flow:
             )
             return
         yield from self._show(stored, by, settings)
-        self._read_ahead(where, by, status)
+        self._read_ahead(where, by, settings, status)
 
     def _show(
         self, stored: records.Case, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None
@@ -262,10 +263,15 @@ class Flow:
         if not self.desk.is_ready(stored.id):
             busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True), self.frame.view: "case"}
             yield self.view.empty() | busy | {self.frame.notice: "", self.step: ""}
-        sheet = self.desk.open(stored, by=by)
+        seen: Changes = {}
+        for sheet in self.desk.open(stored, by=by):
+            if sheet.pixels is not None:
+                seen = self.view.pictured(sheet.pixels, by, *settings)
+                yield seen | {self.step: ""}
         rows = verdicts.of_case(self.store, stored.id, by=by)
         reading = begin(sheet, rows, by=by, verdict_first=self.verdict_first)
-        yield self._drawn(reading, by, settings, kept=kept) | {self.step: ""}
+        drawn = self._drawn(reading, by, settings, kept=kept) | {self.step: ""}
+        yield {part: value for part, value in drawn.items() if part not in seen or seen[part] != value}
 
     def _drawn(self, reading: Reading, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None) -> Changes:
         priors = cases.priors(self.store, reading.stored.id, by=by)
@@ -276,12 +282,16 @@ class Flow:
             self.frame.notice: "",
         }
 
-    def _read_ahead(self, where: Filter, by: User, status: str) -> None:
-        """Begin to read what will probably be next, while this one is looked at."""
+    def _read_ahead(self, where: Filter, by: User, settings: tuple[Any, ...], status: str) -> None:
+        """Begin to read what will probably be next, while this one is looked at, and draw it as this one is seen."""
+
+        def draw(scan: Case) -> None:
+            self.view.viewer.draw(replace(scan, owner=by.name), *settings)
+
         with contextlib.suppress(ReviewError):
             ahead = replace(where, reader="", status=status)
             for case in worklist.page(self.store, by=by, where=ahead, limit=1).cases:
-                self.desk.read_ahead(case, by=by)
+                self.desk.read_ahead(case, by=by, draw=draw)
 
     def _let_go(self, reading: Reading | None, by: User, *, but: int = 0) -> None:
         """Give back the case that is left, unless somebody else holds it by now."""

@@ -96,5 +96,5 @@ def test_age(years: float | None, shown: str | None) -> None:
 
 
 def test_a_layer_is_inline() -> None:
-    assert panels.layer(b"\x89PNG", kind="heat", alt=HOSTILE).count("<") == 1
-    assert 'src="data:image/png;base64,iVBORw=="' in panels.layer(b"\x89PNG", kind="heat", alt="")
+    assert panels.layer(HOSTILE, kind="heat", alt=HOSTILE).count("<") == 1
+    assert 'src="data:image/png;base64,iVBORw=="' in panels.layer(panels.inline(b"\x89PNG"), kind="heat", alt="")
