@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ class Case:
         prediction: the scan and its scores.
         token: tells this showing from every other one, also of the same file.
         heats: heatmaps that were already made, by finding; small, for many cases are in memory.
+        layers: heatmaps of an image as the page shows them, by finding; not for who may not see them yet.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
         prior: reads an earlier scan of the same patient, to be seen beside this one; it may raise a ScanError.
         hidden: the reader may not see the detector's answer yet; heatmaps are empty.
@@ -44,6 +46,7 @@ class Case:
     prediction: Prediction
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     heats: dict[str, Heat] = field(default_factory=dict)
+    layers: dict[str, dict[Any, Any]] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
     prior: Callable[[], Scan] | None = None
     hidden: bool = False

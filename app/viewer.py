@@ -163,11 +163,12 @@ class Viewer:
         return settings | {self.scan: self._pane(owner, Look(scan=scan, window=window, plane=view.plane, at=[]))}
 
     def draw(self, case: Case, *chosen: Any) -> None:
-        """Draw an image ahead, as `show` will show it."""
+        """Draw an image and its first heatmap ahead, as `show` will show them."""
         scan, view = case.prediction.scan, Chosen(*chosen)
         if not self.volumes:  # of a volume the slice is not known yet
             window = preset(scan, view.window)
             self._pictures(case, view._replace(window=window.name, centre=window.centre, width=window.width))
+            self._heat(case, case.leading(), view)
 
     def explain(self, case: Case | None, finding: str, *chosen: Any) -> Any:
         """The heatmap of a finding and the line that says what it shows; of a volume, where it is hottest."""
@@ -261,10 +262,17 @@ class Viewer:
         return pane(look, self._drawn.source(owner, look), label=label)
 
     def _heat(self, case: Case, finding: str, view: Chosen) -> dict[Any, Any]:
-        """The heatmap over what is shown, its outline, and the line below."""
-        none = {self.heat: "", self.contour: ""}
+        """The heatmap over what is shown, its outline, and the line below; of an image drawn once."""
         if finding == NO_HEAT:
-            return none | {self.caption: panels.caption("")}
+            return {self.heat: "", self.contour: "", self.caption: panels.caption("")}
+        if self.volumes or case.hidden:
+            return self._layers(case, finding, view)
+        if finding not in case.layers:
+            case.layers[finding] = self._layers(case, finding, view)
+        return case.layers[finding]
+
+    def _layers(self, case: Case, finding: str, view: Chosen) -> dict[Any, Any]:
+        none = {self.heat: "", self.contour: ""}
         heat, plain = case.heat(self.detector, finding), finding.replace("_", " ")
         if not heat.any():
             return none | {self.caption: panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")}

@@ -299,11 +299,16 @@ def test_reasons_are_those_of_the_finding_that_is_looked_at(
     assert view.priors in view.outputs and reader.take(view.empty()).shown[view.priors] == ""
 
 
+def wait_for(reader: Actor, number: int) -> None:
+    """Until a case was read ahead."""
+    until = time.monotonic() + 60
+    while not reader.page.desk.is_ready(number) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
     reader.next()
-    until = time.monotonic() + 60
-    while not reader.page.desk.is_ready(2) and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(reader, 2)
     (tmp_path / "scan1.png").unlink()
     reader.sent.clear()
     reader.save("agree", None).go()
@@ -554,6 +559,21 @@ def test_verdict_first(detector: Detector, reviews: ReviewStore, numbers: list[i
     assert reader.reading.stored.id == numbers[2] and cases.get(reviews, numbers[1], by=LEAD).claimed_by is None
     reader.open(numbers[0])
     assert not reader.reading.blind, "he has spoken"
+
+
+def test_what_was_drawn_ahead_stays_hidden(detector: Detector, reviews: ReviewStore, numbers: list[int]) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    reader.save("absent", "absent").go().sent.clear()
+    wait_for(reader, numbers[1])
+    reader.save("present", "absent").go()
+    view = reader.page.case
+    assert reader.reading is not None and reader.reading.blind and reader.reading.stored.id == numbers[1]
+    assert reader.reading.scan is not None and set(reader.reading.scan.layers) == {"pneumonia"}, "it was drawn"
+    reader.take(view.viewer.explain(reader.shown[view.scan], "pneumonia", *reader.settings))
+    assert not PROBABILITY.search(reader.told()) and 'class="heat' not in reader.told()
+    assert "outline" not in reader.told()
+    reader.save("absent", "absent").go()
+    assert 'class="heat' in reader.shown[view.viewer.heat], "now he has spoken"
 
 
 def test_undo_after_the_answer_was_shown_does_not_hide_it_again(
