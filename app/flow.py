@@ -3,9 +3,8 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 
 import gradio as gr
@@ -16,7 +15,7 @@ from app.case import Case, take
 from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
-from app.events import ONE_AT_A_TIME, SAVES
+from app.events import ONE_AT_A_TIME, SAVES, explained, sentence
 from app.files import failed_on
 from app.frame import Frame
 from app.reading import Reading, Saved, begin
@@ -33,21 +32,6 @@ NONE_LEFT = {
     "open": "No case is left to read here: all others are read, or are being read.",
     "adjudicate": "No case is left to decide here.",
 }
-Handler = Callable[..., Iterator[Changes]]
-
-
-def _explained(handler: Handler) -> Handler:
-    """An event that says on the page what went wrong, and leaves everything else as it was."""
-
-    @wraps(handler)
-    def run(self: "Flow", *given: Any) -> Iterator[Changes]:
-        try:
-            yield from handler(self, *given)
-            yield {self.step: ""}  # Gradio sends the last answer twice
-        except ReviewError as problem:
-            yield {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
-
-    return run
 
 
 class Flow:
@@ -92,7 +76,7 @@ class Flow:
         for control in sign.choices:
             control.input(None, None, sign.saved, js="() => ''", **SAVES)
 
-    @_explained
+    @explained
     def open(self, request: gr.Request, wanted: float, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
         """The case with this number, if nobody else holds it."""
         by = user_of(request)
@@ -100,7 +84,7 @@ class Flow:
         self._let_go(reading, by, but=stored.id)
         yield from self._show(stored, by, settings)
 
-    @_explained
+    @explained
     def first_open(
         self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -109,7 +93,7 @@ class Flow:
         self._let_go(reading, by)
         yield from self._next(where, by, settings, status="open")
 
-    @_explained
+    @explained
     def first_to_decide(
         self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -118,7 +102,7 @@ class Flow:
         self._let_go(reading, by)
         yield from self._next(where, by, settings, status="adjudicate")
 
-    @_explained
+    @explained
     def skip(self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
         """The next case; one that was not read stays this reader's for a while, so as not to come back at once."""
         by = user_of(request)
@@ -126,7 +110,7 @@ class Flow:
             self._let_go(reading, by)
         yield from self._next(where, by, settings, status=_kind(reading))
 
-    @_explained
+    @explained
     def take_in(
         self, request: gr.Request, upload: str | list[str] | None, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -147,7 +131,7 @@ class Flow:
             yield self.view.refused(problem) | nothing
             return
         except ReviewError as problem:
-            yield self.view.empty() | nothing | {self.frame.notice: panels.banner(_sentence(problem))}
+            yield self.view.empty() | nothing | {self.frame.notice: panels.banner(sentence(problem))}
             return
         except Exception:
             log.exception("an upload could not be scored")
@@ -190,7 +174,7 @@ class Flow:
             self.frame.notice: "",
         }
 
-    @_explained
+    @explained
     def go(
         self, request: gr.Request, step: str, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -214,7 +198,7 @@ class Flow:
         mine = [row for row in verdicts.unsuperseded(rows) if row.reader == by.name]
         yield {self.step: ""} | self._drawn(reading.after_speaking(mine), by, settings)
 
-    @_explained
+    @explained
     def undo(
         self, request: gr.Request, history: list[Saved], reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -231,7 +215,7 @@ class Flow:
             if set(last.ids) <= {row.id for row in verdicts.unsuperseded(rows)}:
                 raise
             # Corrected from elsewhere meanwhile: it never can be taken back, and must not bar what was saved before.
-            yield rest | {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
+            yield rest | {self.frame.notice: panels.banner(sentence(problem)), self.step: ""}
             return
         rest[self.view.verdict.saved] = panels.saved(f"Taken back: case {last.case_id}")
         yield rest
@@ -304,8 +288,3 @@ class Flow:
 
 def _kind(reading: Reading | None) -> str:
     return "adjudicate" if reading is not None and reading.decides else "open"
-
-
-def _sentence(problem: ReviewError) -> str:
-    text = str(problem)
-    return text[:1].upper() + text[1:]
