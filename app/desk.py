@@ -29,6 +29,8 @@ LARGEST_BYTES = 2**30
 """Pixels that are kept of uploads: about 60 radiographs of 2048 x 2048."""
 MOST_AHEAD = 24
 """Cases that are read ahead at a time: one for each reader at work, and some that were taken by another."""
+ARRIVES_S = 0.5
+"""Reading ahead begins so long after a case was opened: its answer is on its way, and needs the processor first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Desk:
         self._uploads: OrderedDict[int, Scan] = OrderedDict()
         self._ahead: OrderedDict[int, Future[Sheet]] = OrderedDict()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
 
     def open(self, stored: records.Case, *, by: User) -> Iterator[Sheet]:
         """A case with its pixels, and then with what the detector says and the heatmap of its leading finding.
@@ -80,7 +82,7 @@ class Desk:
         return ahead is not None and ahead.done()
 
     def read_ahead(self, stored: records.Case, *, by: User, draw: Callable[[Case], None]) -> None:
-        """Begin to read a case that will probably be opened next, and to draw it."""
+        """Begin soon to read a case that will probably be opened next, and to draw it."""
 
         def read() -> Sheet:
             *_, sheet = self._read(stored, by)
@@ -88,12 +90,17 @@ class Desk:
                 draw(sheet.scan)
             return sheet
 
-        with self._lock:
-            if stored.id in self._ahead or stored.id in self._uploads:
-                return
-            self._ahead[stored.id] = self._reader.submit(read)
-            while len(self._ahead) > MOST_AHEAD:
-                self._ahead.popitem(last=False)[1].cancel()
+        def begin() -> None:
+            with self._lock:
+                if self._closed or stored.id in self._ahead or stored.id in self._uploads:
+                    return
+                self._ahead[stored.id] = self._reader.submit(read)
+                while len(self._ahead) > MOST_AHEAD:
+                    self._ahead.popitem(last=False)[1].cancel()
+
+        waits = threading.Timer(ARRIVES_S, begin)
+        waits.daemon = True
+        waits.start()
 
     def take_in(self, files: list[tuple[str, bytes]], *, by: User) -> records.Case:
         """Score an upload and make it a case, claimed by this reader; its pixels stay in memory only.
@@ -133,6 +140,8 @@ class Desk:
 
     def close(self) -> None:
         """Read no more ahead."""
+        with self._lock:
+            self._closed = True
         self._reader.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, stored: records.Case, by: User) -> Iterator[Sheet]:
