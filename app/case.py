@@ -3,20 +3,24 @@
 import contextlib
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.render import HEAT_PX, shown_size
 from medtl.data.nameless import nameless
+from medtl.data.resample import resized
 from medtl.data.scan import Scan
 from medtl.errors import ReviewError
 from medtl.inference.prediction import Prediction
 from medtl.inference.runtime import Detector
 from medtl.review.records import NewCase, Score
 
-Heat = npt.NDArray[np.float32]
+Heat = npt.NDArray[np.float16]
 NETWORK = threading.RLock()
 """Held by whoever lets the network compute: scans are also read ahead and watched for, and Grad-CAM hooks into it."""
 
@@ -27,29 +31,36 @@ class Case:
 
     Args:
         name: how the page calls it.
+        owner: the user whose browser shows it.
         prediction: the scan and its scores.
         token: tells this showing from every other one, also of the same file.
-        heats: heatmaps that were already made, by finding.
+        heats: heatmaps that were already made, by finding; small, for many cases are in memory.
+        layers: heatmaps of an image as the page shows them, by finding; not for who may not see them yet.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
-        prior: another scan of the same patient, to be seen beside this one.
+        prior: reads an earlier scan of the same patient, to be seen beside this one; it may raise a ScanError.
         hidden: the reader may not see the detector's answer yet; heatmaps are empty.
     """
 
     name: str
+    owner: str = ""
     prediction: Prediction
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     heats: dict[str, Heat] = field(default_factory=dict)
+    layers: dict[str, dict[Any, Any]] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
-    prior: Scan | None = None
+    prior: Callable[[], Scan] | None = None
     hidden: bool = False
 
     def heat(self, detector: Detector, finding: str) -> Heat:
-        """The heatmap of a finding, (H, W) or (D, H, W); made once."""
+        """The heatmap of a finding, (D, H, W), or (H, W) no larger than it is drawn; made once."""
+        scan = self.prediction.scan
+        shape = shown_size(scan.pixels.shape[::-1], None, longest=HEAT_PX) if scan.dims == 2 else scan.pixels.shape
         if self.hidden:
-            return np.zeros(self.prediction.scan.pixels.shape, np.float32)
+            return np.zeros(shape, np.float16)
         if finding not in self.heats:
             with NETWORK:
-                self.heats[finding] = detector.explain(self.prediction.scan, finding)
+                whole = detector.explain(scan, finding)
+            self.heats[finding] = resized(whole, shape).astype(np.float16)
         return self.heats[finding]
 
     def leading(self) -> str:

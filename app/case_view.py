@@ -9,11 +9,14 @@ from app import panels, reasons, tables
 from app.choices import Choices, text_of
 from app.desk import Desk
 from app.events import DRAWS
+from app.pictures import Pictures
 from app.reading import Reading
 from app.verdict_view import VerdictView
 from app.viewer import NO_HEAT, Viewer
+from medtl.data.scan import Scan
 from medtl.errors import ReviewError, ScanError
 from medtl.review.records import Case
+from medtl.review.users import User
 
 HOURS_8 = 8 * 3600
 HIDDEN = "Verdict first: what the detector says, and where it looked, is shown once you have spoken."
@@ -29,14 +32,14 @@ class CaseView:
     that another case changes.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, pictures: Pictures) -> None:
         self.bundle, self._desk = desk.detector.bundle, desk
         self.reading = gr.State(None, time_to_live=HOURS_8)
         self.scan = gr.State(None, time_to_live=HOURS_8)
         self.token = gr.Textbox("", visible="hidden", elem_id="token")
         self.current = gr.Textbox("0", visible="hidden", elem_id="current")
         self.pick = gr.Button("Choose finding", visible="hidden", elem_id="pick")
-        self.viewer = Viewer(desk.detector, self.scan)
+        self.viewer = Viewer(desk.detector, self.scan, pictures)
         with gr.Column(elem_id="right"):
             self.verdict = VerdictView(self.bundle)
             with gr.Column(elem_id="facts"):
@@ -105,6 +108,13 @@ class CaseView:
     def refused(self, problem: ScanError) -> Changes:
         """An upload that could not be used."""
         return self.empty(panels.refusal(problem))
+
+    def pictured(self, scan: Scan, by: User, *settings: Any) -> Changes:
+        """The scan alone, while the detector is at work; nothing of a volume, whose slice follows from the heatmap."""
+        if scan.dims == 3:
+            return {}
+        header = {self.header: panels.header(scan, masked=not by.leads)}
+        return header | self.viewer.picture(scan, by.name, *settings)
 
     def shown(self, reading: Reading, *settings: Any, priors: Sequence[Case], kept: Choices | None) -> Changes:
         """A case as this reader may see it.

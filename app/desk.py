@@ -4,15 +4,16 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from app.case import NETWORK, Case, new_case
-from app.files import failed_on, read_recorded
+from app.files import failed_on, read_recorded, recorded
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
 from medtl.errors import ConfigError, ReviewError, ScanError
@@ -28,13 +29,20 @@ LARGEST_BYTES = 2**30
 """Pixels that are kept of uploads: about 60 radiographs of 2048 x 2048."""
 MOST_AHEAD = 24
 """Cases that are read ahead at a time: one for each reader at work, and some that were taken by another."""
+ARRIVES_S = 0.5
+"""Reading ahead begins so long after a case was opened: its answer is on its way, and needs the processor first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A case with its scan, or with the reason why the scan cannot be shown."""
+    """A case with its scan, or with the reason why the scan cannot be shown.
+
+    Args:
+        pixels: the scan, while the detector is still at work on it.
+    """
 
     stored: records.Case
+    pixels: Scan | None = None
     scan: Case | None = None
     problem: ScanError | None = None
 
@@ -51,17 +59,21 @@ class Desk:
         self._uploads: OrderedDict[int, Scan] = OrderedDict()
         self._ahead: OrderedDict[int, Future[Sheet]] = OrderedDict()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
 
-    def open(self, stored: records.Case, *, by: User) -> Sheet:
-        """A case with its scan and the heatmap of its leading finding; at once where it was read ahead."""
+    def open(self, stored: records.Case, *, by: User) -> Iterator[Sheet]:
+        """A case with its pixels, and then with what the detector says and the heatmap of its leading finding.
+
+        A case that was read ahead comes with all of it at once.
+        """
         with self._lock:
             ahead = self._ahead.pop(stored.id, None)
         if ahead is not None and not ahead.cancel() and ahead.exception() is None:
             sheet = ahead.result()
             if sheet.stored.scores == stored.scores and sheet.problem is None:
-                return replace(sheet, stored=stored)
-        return self._read(stored, by)
+                yield replace(sheet, stored=stored)
+                return
+        yield from self._read(stored, by)
 
     def is_ready(self, case_id: int) -> bool:
         """Whether `open` has nothing to wait for."""
@@ -69,14 +81,26 @@ class Desk:
             ahead = self._ahead.get(case_id)
         return ahead is not None and ahead.done()
 
-    def read_ahead(self, stored: records.Case, *, by: User) -> None:
-        """Begin to read a case that will probably be opened next."""
-        with self._lock:
-            if stored.id in self._ahead or stored.id in self._uploads:
-                return
-            self._ahead[stored.id] = self._reader.submit(self._read, stored, by)
-            while len(self._ahead) > MOST_AHEAD:
-                self._ahead.popitem(last=False)[1].cancel()
+    def read_ahead(self, stored: records.Case, *, by: User, draw: Callable[[Case], None]) -> None:
+        """Begin soon to read a case that will probably be opened next, and to draw it."""
+
+        def read() -> Sheet:
+            *_, sheet = self._read(stored, by)
+            if sheet.scan is not None:
+                draw(sheet.scan)
+            return sheet
+
+        def begin() -> None:
+            with self._lock:
+                if self._closed or stored.id in self._ahead or stored.id in self._uploads:
+                    return
+                self._ahead[stored.id] = self._reader.submit(read)
+                while len(self._ahead) > MOST_AHEAD:
+                    self._ahead.popitem(last=False)[1].cancel()
+
+        waits = threading.Timer(ARRIVES_S, begin)
+        waits.daemon = True
+        waits.start()
 
     def take_in(self, files: list[tuple[str, bytes]], *, by: User) -> records.Case:
         """Score an upload and make it a case, claimed by this reader; its pixels stay in memory only.
@@ -116,32 +140,37 @@ class Desk:
 
     def close(self) -> None:
         """Read no more ahead."""
+        with self._lock:
+            self._closed = True
         self._reader.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, stored: records.Case, by: User) -> Sheet:
+    def _read(self, stored: records.Case, by: User) -> Iterator[Sheet]:
         try:
-            prediction = self._look(self.pixels(stored))
+            pixels = self.pixels(stored)
+            yield Sheet(stored=stored, pixels=pixels)
+            prediction = self._look(pixels)
             if stored.bundle_id != prediction.bundle_id:
                 _, anew = self._take_up(prediction, path=stored.path)
                 stored = replace(stored, bundle_id=anew.bundle_id, scores=anew.scores)
             prediction = replace(prediction, scores=self._as_stored(stored))
             case = Case(name=f"Case {stored.id}", prediction=prediction, prior=self._prior(stored, by))
             case.heat(self.detector, case.leading())
-            return Sheet(stored=stored, scan=case)
+            yield Sheet(stored=stored, scan=case)
         except ScanError as problem:
-            return Sheet(stored=stored, problem=problem)
+            yield Sheet(stored=stored, problem=problem)
         except ReviewError:
             raise
         except Exception:
             log.exception("case %s could not be read", stored.id)
-            return Sheet(stored=stored, problem=failed_on(stored.path))
+            yield Sheet(stored=stored, problem=failed_on(stored.path))
 
-    def _prior(self, stored: records.Case, by: User) -> Scan | None:
-        """The last scan of the patient before this one, if its file can still be read."""
+    def _prior(self, stored: records.Case, by: User) -> Callable[[], Scan] | None:
+        """Reads the last scan of the patient before this one whose file is there, once it is asked for."""
         for other in cases.priors(self.store, stored.id, by=by):
             if (other.received_at, other.id) < (stored.received_at, stored.id):
                 with contextlib.suppress(ScanError):
-                    return read_recorded(other, dims=self.detector.bundle.spec.dims)
+                    recorded(other)
+                    return cache(partial(read_recorded, other, dims=self.detector.bundle.spec.dims))
         return None
 
     def _look(self, scan: Scan) -> Prediction:

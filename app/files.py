@@ -30,6 +30,18 @@ def read_recorded(case: Case, *, dims: int) -> Scan:
     Raises:
         ScanError: it was an upload, the file is gone, is another one than was scored (sha256), or cannot be read.
     """
+    for found in scans_in(_unit(recorded(case), dims=dims), dims=dims):
+        if found.scan.sha256 == case.sha256:
+            return found.scan
+    raise ScanError("changed", case.path, CHANGED)
+
+
+def recorded(case: Case) -> Path:
+    """The file that holds the scan of a case, unread.
+
+    Raises:
+        ScanError: it was an upload, or the file is gone.
+    """
     path = Path(case.path)
     if not path.is_absolute():
         raise ScanError("not_kept", case.path, UPLOADED)
@@ -37,10 +49,7 @@ def read_recorded(case: Case, *, dims: int) -> Scan:
         path = Path(case.path.rpartition("#")[0] or case.path)  # an image inside a file: `file.dcm#frame/2`
     if not path.is_file():
         raise ScanError("gone", case.path, GONE)
-    for found in scans_in(_unit(path, dims=dims), dims=dims):
-        if found.scan.sha256 == case.sha256:
-            return found.scan
-    raise ScanError("changed", case.path, CHANGED)
+    return path
 
 
 def _unit(path: Path, *, dims: int) -> Unit:

@@ -3,20 +3,19 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 
 import gradio as gr
 
 from app import panels
 from app.auth import user_of
-from app.case import take
+from app.case import Case, take
 from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
-from app.events import ONE_AT_A_TIME, SAVES
+from app.events import ONE_AT_A_TIME, SAVES, explained, sentence
 from app.files import failed_on
 from app.frame import Frame
 from app.reading import Reading, Saved, begin
@@ -33,20 +32,6 @@ NONE_LEFT = {
     "open": "No case is left to read here: all others are read, or are being read.",
     "adjudicate": "No case is left to decide here.",
 }
-Handler = Callable[..., Iterator[Changes]]
-
-
-def _explained(handler: Handler) -> Handler:
-    """An event that says on the page what went wrong, and leaves everything else as it was."""
-
-    @wraps(handler)
-    def run(self: "Flow", *given: Any) -> Iterator[Changes]:
-        try:
-            yield from handler(self, *given)
-        except ReviewError as problem:
-            yield {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
-
-    return run
 
 
 class Flow:
@@ -91,7 +76,7 @@ class Flow:
         for control in sign.choices:
             control.input(None, None, sign.saved, js="() => ''", **SAVES)
 
-    @_explained
+    @explained
     def open(self, request: gr.Request, wanted: float, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
         """The case with this number, if nobody else holds it."""
         by = user_of(request)
@@ -99,7 +84,7 @@ class Flow:
         self._let_go(reading, by, but=stored.id)
         yield from self._show(stored, by, settings)
 
-    @_explained
+    @explained
     def first_open(
         self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -108,7 +93,7 @@ class Flow:
         self._let_go(reading, by)
         yield from self._next(where, by, settings, status="open")
 
-    @_explained
+    @explained
     def first_to_decide(
         self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -117,7 +102,7 @@ class Flow:
         self._let_go(reading, by)
         yield from self._next(where, by, settings, status="adjudicate")
 
-    @_explained
+    @explained
     def skip(self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
         """The next case; one that was not read stays this reader's for a while, so as not to come back at once."""
         by = user_of(request)
@@ -125,7 +110,7 @@ class Flow:
             self._let_go(reading, by)
         yield from self._next(where, by, settings, status=_kind(reading))
 
-    @_explained
+    @explained
     def take_in(
         self, request: gr.Request, upload: str | list[str] | None, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -146,7 +131,7 @@ class Flow:
             yield self.view.refused(problem) | nothing
             return
         except ReviewError as problem:
-            yield self.view.empty() | nothing | {self.frame.notice: panels.banner(_sentence(problem))}
+            yield self.view.empty() | nothing | {self.frame.notice: panels.banner(sentence(problem))}
             return
         except Exception:
             log.exception("an upload could not be scored")
@@ -189,7 +174,7 @@ class Flow:
             self.frame.notice: "",
         }
 
-    @_explained
+    @explained
     def go(
         self, request: gr.Request, step: str, where: Filter, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -213,7 +198,7 @@ class Flow:
         mine = [row for row in verdicts.unsuperseded(rows) if row.reader == by.name]
         yield {self.step: ""} | self._drawn(reading.after_speaking(mine), by, settings)
 
-    @_explained
+    @explained
     def undo(
         self, request: gr.Request, history: list[Saved], reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
@@ -230,7 +215,7 @@ class Flow:
             if set(last.ids) <= {row.id for row in verdicts.unsuperseded(rows)}:
                 raise
             # Corrected from elsewhere meanwhile: it never can be taken back, and must not bar what was saved before.
-            yield rest | {self.frame.notice: panels.banner(_sentence(problem)), self.step: ""}
+            yield rest | {self.frame.notice: panels.banner(sentence(problem)), self.step: ""}
             return
         rest[self.view.verdict.saved] = panels.saved(f"Taken back: case {last.case_id}")
         yield rest
@@ -254,7 +239,7 @@ class Flow:
             )
             return
         yield from self._show(stored, by, settings)
-        self._read_ahead(where, by, status)
+        self._read_ahead(where, by, settings, status)
 
     def _show(
         self, stored: records.Case, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None
@@ -262,10 +247,15 @@ class Flow:
         if not self.desk.is_ready(stored.id):
             busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True), self.frame.view: "case"}
             yield self.view.empty() | busy | {self.frame.notice: "", self.step: ""}
-        sheet = self.desk.open(stored, by=by)
+        seen: Changes = {}
+        for sheet in self.desk.open(stored, by=by):
+            if sheet.pixels is not None:
+                seen = self.view.pictured(sheet.pixels, by, *settings)
+                yield seen | {self.step: ""}
         rows = verdicts.of_case(self.store, stored.id, by=by)
         reading = begin(sheet, rows, by=by, verdict_first=self.verdict_first)
-        yield self._drawn(reading, by, settings, kept=kept) | {self.step: ""}
+        drawn = self._drawn(reading, by, settings, kept=kept) | {self.step: ""}
+        yield {part: value for part, value in drawn.items() if part not in seen or seen[part] != value}
 
     def _drawn(self, reading: Reading, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None) -> Changes:
         priors = cases.priors(self.store, reading.stored.id, by=by)
@@ -276,12 +266,16 @@ class Flow:
             self.frame.notice: "",
         }
 
-    def _read_ahead(self, where: Filter, by: User, status: str) -> None:
-        """Begin to read what will probably be next, while this one is looked at."""
+    def _read_ahead(self, where: Filter, by: User, settings: tuple[Any, ...], status: str) -> None:
+        """Begin to read what will probably be next, while this one is looked at, and draw it as this one is seen."""
+
+        def draw(scan: Case) -> None:
+            self.view.viewer.draw(replace(scan, owner=by.name), *settings)
+
         with contextlib.suppress(ReviewError):
             ahead = replace(where, reader="", status=status)
             for case in worklist.page(self.store, by=by, where=ahead, limit=1).cases:
-                self.desk.read_ahead(case, by=by)
+                self.desk.read_ahead(case, by=by, draw=draw)
 
     def _let_go(self, reading: Reading | None, by: User, *, but: int = 0) -> None:
         """Give back the case that is left, unless somebody else holds it by now."""
@@ -294,8 +288,3 @@ class Flow:
 
 def _kind(reading: Reading | None) -> str:
     return "adjudicate" if reading is not None and reading.decides else "open"
-
-
-def _sentence(problem: ReviewError) -> str:
-    text = str(problem)
-    return text[:1].upper() + text[1:]

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from app import forms
+from app import forms, pictures
 from app.auth import ENDED, LOCAL, USER
 from app.owners import Owners
 from app.uploads import Receive, UploadRefusedError, checked
@@ -31,7 +31,7 @@ PAGE = (
     "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/logout", METRICS,
     "/gradio_api/info", "/gradio_api/startup-events", "/gradio_api/app_id", "/gradio_api/theme.css",
 )  # fmt: skip
-ASSETS = ("/assets/", "/static/", "/svelte/")
+ASSETS = ("/assets/", "/static/", "/svelte/", pictures.PATH)
 EVENTS = ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/")
 STREAM, BEAT, UPLOAD = "/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/upload"
 FILES = ("/gradio_api/file=", "/gradio_api/file/", "/gradio_api/stream/", "/gradio_api/proxy=")

@@ -71,10 +71,18 @@ def edges(letters: tuple[str, str, str, str]) -> str:
     return "".join(f'<span class="edge {place}">{escape(letter)}</span>' for place, letter in marks)
 
 
-def layer(png: bytes, *, kind: str, alt: str) -> str:
-    """One layer of the viewer, inline, so that no scan is ever a file that the server hands out."""
-    data = base64.b64encode(png).decode("ascii")
-    return f'<img class="{escape(kind)}" alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+def inline(png: bytes) -> str:
+    """A data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def layer(source: str, *, kind: str, alt: str) -> str:
+    """A picture, such as one layer of the viewer.
+
+    Args:
+        source: a data URI or an address.
+    """
+    return f'<img class="{escape(kind)}" alt="{escape(alt)}" src="{escape(source)}">'
 
 
 def finding_row(finding: str, threshold: float, score: FindingScore | Score) -> str:
@@ -187,6 +195,12 @@ def without_pixels(name: str, problem: ScanError) -> str:
     """Why the scan of a case cannot be shown; the path, which may name the patient, is left to the lead's table."""
     more = f"Reason: {problem.code}. The scores are those of the day it was scored; a verdict needs the scan. Skip it."
     return _box("The scan cannot be shown", name, problem.message, more)
+
+
+def no_prior(problem: ScanError) -> str:
+    """Why the prior cannot be shown, in its place; its path may name the patient."""
+    more = f"Reason: {problem.code}. The scan beside it can be read all the same."
+    return _box("The prior cannot be shown", "An earlier scan of this patient", problem.message, more)
 
 
 def _box(title: str, name: str, message: str, more: str) -> str:

@@ -96,7 +96,7 @@ def begin(sheet: Sheet, rows: Sequence[StoredVerdict], *, by: User, verdict_firs
     blind = verdict_first and not decides and not any(row.reader == by.name for row in rows)
     return Reading(
         stored=sheet.stored,
-        scan=None if sheet.scan is None else replace(sheet.scan, hidden=blind, at=[]),
+        scan=None if sheet.scan is None else replace(sheet.scan, owner=by.name, hidden=blind, at=[]),
         problem=sheet.problem,
         by=by,
         blind=blind,

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from app.panels import layer, percent, words
+from app.panels import inline, layer, percent, words
 from app.render import scan_png
 from medtl.inference.neighbours import SimilarScan
 from medtl.inference.prediction import FindingScore
@@ -116,7 +116,7 @@ def _card(each: SimilarScan, finding: str, said: str) -> str:
         picture = '<span class="nothing">no picture kept</span>'
     else:
         png = scan_png(each.thumbnail.astype(np.float32) / 255)
-        picture = layer(png, kind="thumbnail", alt=f"A similar scan: {words(finding)} {word}, {alike}")
+        picture = layer(inline(png), kind="thumbnail", alt=f"A similar scan: {words(finding)} {word}, {alike}")
     readers = f'<span class="readers">{escape(said)}</span>' if said else ""
     return (
         f'<figure class="card {kind}" role="listitem" title="Scan {escape(each.scan_id)}">{picture}'

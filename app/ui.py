@@ -13,6 +13,7 @@ from app.events import LISTS
 from app.flow import Flow
 from app.frame import Frame
 from app.lead_view import LeadView
+from app.pictures import Pictures
 from app.teaching import Teacher
 from app.worklist_view import WorklistView
 from medtl.errors import ReviewError
@@ -49,13 +50,14 @@ class Page:
     ) -> None:
         self.store = store
         self.desk = Desk(detector, store, readings=readings)
+        self.pictures = Pictures()
         self.teacher = Teacher(self.desk, folder)
         with gr.Blocks(title="medtl review", analytics_enabled=False, fill_width=True, delete_cache=(60, 60)) as blocks:
             frame = self._top(volumes=detector.bundle.spec.dims == 3)
             with gr.Column(elem_id="worklist"):
                 self.worklist = WorklistView(detector.bundle, store, frame.notice, verdict_first=verdict_first)
             with gr.Row(elem_id="case"):
-                self.case = CaseView(self.desk)
+                self.case = CaseView(self.desk, self.pictures)
             with gr.Column(elem_id="agreement"):
                 self.lead = LeadView(store, detector.bundle, self.teacher, frame.notice)
             gr.HTML(panels.footer(detector.bundle), elem_id="footer")

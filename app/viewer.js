@@ -1,5 +1,5 @@
 // What the picture does without asking the server: zoom, pan, inversion, opacity, scale bars and the mark.
-// Nothing is kept on the elements: Gradio replaces them with every slice.
+// Nothing is kept on the elements: Gradio writes them anew with every slice.
 const medtlViewer = (() => {
   "use strict";
   const MOST_ZOOM = 16;
@@ -242,6 +242,17 @@ const medtlViewer = (() => {
     if (target.closest("#outlined")) root.classList.toggle("bare", !target.checked);
   });
 
+  // Gradio changes the picture in place, and an <img> shows the old one until the new one is there. Of the same scan in
+  // another window that is well; of another scan nothing is seen before it is there.
+  async function blank() {
+    const wanted = scan, arrives = (img) => img.complete || new Promise((done) => {
+      for (const end of ["load", "error"]) img.addEventListener(end, done, { once: true });
+    });
+    root.classList.add("coming");
+    await Promise.all([...document.querySelectorAll("#viewer img.scan")].map(arrives));
+    if (scan === wanted) root.classList.remove("coming");
+  }
+
   // Another picture: another scan is fitted, another slice of the same one stays where it is.
   function renewed() {
     const svg = place(), viewer = one("#viewer");
@@ -256,6 +267,7 @@ const medtlViewer = (() => {
     if ((svg?.dataset.scan ?? "") !== scan) {
       scan = svg?.dataset.scan ?? "";
       fit();
+      blank();
     }
     draw(field()?.value);
     scales();
@@ -265,8 +277,8 @@ const medtlViewer = (() => {
   new MutationObserver((changes) => {
     const holds = (node) => node.nodeType === 1 && (node.closest("#viewer") || node.querySelector("#viewer"));
     const own = (node) => node.closest?.("svg.place, .scale, .hint"); // what is drawn here
-    if (changes.some(({ target, addedNodes }) => !own(target) && (target.closest?.("#viewer") || [...addedNodes].some(holds)))) renewed();
-  }).observe(document, { childList: true, subtree: true });
+    if (changes.some(({ type, target, addedNodes }) => type === "attributes" || !own(target) && (target.closest?.("#viewer") || [...addedNodes].some(holds)))) renewed();
+  }).observe(document, { childList: true, subtree: true, attributeFilter: ["data-scan"] });
 
   return { draw };
 })();

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+import numpy as np
 
 from app import panels
 from app.case import Case
 from app.events import DRAWS, QUIET
 from app.outline import outlines
+from app.pictures import Pictures
 from app.planes import PLANES, hottest, same_place, seen, seen_spacing
 from app.render import HEAT_PX, heat_png, shown_size
 from app.viewer_html import BUTTONS, HINT, Look, beside_label, outline, pane
 from app.windowing import AS_READ, BY_HAND, PERCENT, PERCENTILES, Window, preset, unit_of, windows_of
 from medtl.data.scan import Scan
+from medtl.errors import ScanError
 from medtl.inference.runtime import Detector
 
 HEAD = "".join(
@@ -46,6 +49,7 @@ class Viewer:
     Args:
         detector: whose heatmaps are shown.
         case: the state that holds the case on the screen, or None.
+        pictures: keeps what is drawn of scans.
 
     Attributes are its components: `controls` are what a page's own event needs to call `show`, `outputs`
     what these and `cleared` change. `region` holds the reader's mark: "x0,y0,x1,y1" in pixels of the image, or
@@ -53,8 +57,8 @@ class Viewer:
     finding that it was marked for.
     """
 
-    def __init__(self, detector: Detector, case: gr.State) -> None:
-        self.detector = detector
+    def __init__(self, detector: Detector, case: gr.State, pictures: Pictures) -> None:
+        self.detector, self._drawn = detector, pictures
         self.volumes = detector.bundle.spec.dims == 3
         with gr.Column(elem_id="picture"):
             self._layout()
@@ -148,6 +152,24 @@ class Viewer:
         shown: dict[Any, Any] = self.explain(case, finding, *view)
         return settings | shown
 
+    def picture(self, scan: Scan, owner: str, *chosen: Any) -> dict[Any, Any]:
+        """An image as `show` will show it, while what the detector says is not known yet.
+
+        Args:
+            owner: the user who sees it.
+        """
+        view = Chosen(*chosen)
+        window, settings = self._adapted(scan, view)
+        return settings | {self.scan: self._pane(owner, Look(scan=scan, window=window, plane=view.plane, at=[]))}
+
+    def draw(self, case: Case, *chosen: Any) -> None:
+        """Draw an image and its first heatmap ahead, as `show` will show them."""
+        scan, view = case.prediction.scan, Chosen(*chosen)
+        if not self.volumes:  # of a volume the slice is not known yet
+            window = preset(scan, view.window)
+            self._pictures(case, view._replace(window=window.name, centre=window.centre, width=window.width))
+            self._heat(case, case.leading(), view)
+
     def explain(self, case: Case | None, finding: str, *chosen: Any) -> Any:
         """The heatmap of a finding and the line that says what it shows; of a volume, where it is hottest."""
         if case is None:
@@ -220,33 +242,48 @@ class Viewer:
 
     def _pictures(self, case: Case, view: Chosen) -> dict[Any, Any]:
         """The scan, and the prior where it is wanted, in the same preset or the same window set by hand."""
-        scan, prior = case.prediction.scan, case.prior
+        scan = case.prediction.scan
         window = Window(name=view.window, centre=view.centre, width=view.width)
         look = Look(scan=scan, window=window, plane=view.plane, at=case.at)
-        if prior is None or not view.prior:
-            return {self.scan: pane(look), self.prior: ""}
+        if case.prior is None or not view.prior:
+            return {self.scan: self._pane(case.owner, look), self.prior: ""}
+        shown = {self.scan: self._pane(case.owner, look, label="this scan")}
+        try:
+            prior = case.prior()
+        except ScanError as problem:  # changed or gone since the case was opened
+            return shown | {self.prior: panels.no_prior(problem)}
         same_unit = unit_of(prior) == unit_of(scan)
         its = window if view.window == BY_HAND and same_unit else preset(prior, view.window)
         at = same_place(case.at, scan.pixels.shape, prior.pixels.shape) if self.volumes else []
         other = Look(scan=prior, window=its, plane=view.plane, at=at)
-        return {self.scan: pane(look, label="this scan"), self.prior: pane(other, label=beside_label(scan, prior))}
+        return shown | {self.prior: self._pane(case.owner, other, label=beside_label(scan, prior))}
+
+    def _pane(self, owner: str, look: Look, *, label: str = "") -> str:
+        return pane(look, self._drawn.source(owner, look), label=label)
 
     def _heat(self, case: Case, finding: str, view: Chosen) -> dict[Any, Any]:
-        """The heatmap over what is shown, its outline, and the line below."""
-        none = {self.heat: "", self.contour: ""}
+        """The heatmap over what is shown, its outline, and the line below; of an image drawn once."""
         if finding == NO_HEAT:
-            return none | {self.caption: panels.caption("")}
+            return {self.heat: "", self.contour: "", self.caption: panels.caption("")}
+        if self.volumes or case.hidden:
+            return self._layers(case, finding, view)
+        if finding not in case.layers:
+            case.layers[finding] = self._layers(case, finding, view)
+        return case.layers[finding]
+
+    def _layers(self, case: Case, finding: str, view: Chosen) -> dict[Any, Any]:
+        none = {self.heat: "", self.contour: ""}
         heat, plain = case.heat(self.detector, finding), panels.plain(finding)
         if not heat.any():
             return none | {self.caption: panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")}
         spacing_mm = seen_spacing(case.prediction.scan, view.plane)
-        shown = seen(heat, view.plane, case.at)
+        shown = seen(heat, view.plane, case.at).astype(np.float32)
         curves = outlines(shown, level=LEVEL * float(heat.max()), spacing_mm=spacing_mm)
         size = shown_size((shown.shape[0], shown.shape[1]), spacing_mm, longest=HEAT_PX)
-        about = f"Heatmap for {plain}"
+        layer = panels.inline(heat_png(shown, spacing_mm=spacing_mm))
         where = "" if curves or not self.volumes else " It stays below that on this slice."
         return {
-            self.heat: panels.layer(heat_png(shown, spacing_mm=spacing_mm), kind="heat layer", alt=about),
+            self.heat: panels.layer(layer, kind="heat layer", alt=f"Heatmap for {plain}"),
             self.contour: outline(curves, size, alt=f"Outline of the heatmap for {plain}"),
             self.caption: panels.caption(
                 f"Grad-CAM: brighter is where the detector looked for {plain}; it does not outline a lesion. "

@@ -54,6 +54,16 @@ class Look:
         """Of a volume, the number of the slice, from 0."""
         return self.at[PLANES[self.plane].axis] if self.scan.dims == 3 else None
 
+    @property
+    def slice_name(self) -> str:
+        """Of a volume, the plane and the number of the slice, from 0."""
+        return "" if self.slice_index is None else f"{self.plane},{self.slice_index}"
+
+    def png(self) -> bytes:
+        """The picture."""
+        pixels = displayed(self.scan, self.window, lambda whole: seen(whole, self.plane, self.at))
+        return scan_png(pixels, spacing_mm=self.spacing_mm)
+
     def said(self) -> str:
         """What a reader who does not see it is told."""
         unit = unit_of(self.scan).name
@@ -65,15 +75,15 @@ class Look:
         return f"{self.plane} slice {self.slice_index + 1} of {count}, {shown}"
 
 
-def pane(look: Look, *, label: str = "") -> str:
+def pane(look: Look, source: str, *, label: str = "") -> str:
     """A picture with what lies on it: the place for a mark, the edges of the patient, a scale bar and a label.
 
     Args:
+        source: where the picture is to be had.
         label: in the corner; says which of two scans this is.
     """
-    pixels = displayed(look.scan, look.window, lambda whole: seen(whole, look.plane, look.at))
     said = f"{label}: {look.said()}" if label else look.said()
-    layers = panels.layer(scan_png(pixels, spacing_mm=look.spacing_mm), kind="scan layer", alt=said) + _place(look)
+    layers = panels.layer(source, kind="scan layer", alt=said) + _place(look)
     if look.scan.dims == 3:
         layers += panels.edges(PLANES[look.plane].edges)
     if look.spacing_mm is not None:
@@ -90,7 +100,7 @@ def _place(look: Look) -> str:
         "columns": columns,
         "rows": rows,
         "mm": columns * look.spacing_mm[1] if look.spacing_mm else "",
-        "slice": "" if look.slice_index is None else f"{look.plane},{look.slice_index}",
+        "slice": look.slice_name,
     }
     data = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in known.items())
     return f'<svg class="place layer" viewBox="0 0 {width} {height}" aria-hidden="true" {data}></svg>'

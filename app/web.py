@@ -36,7 +36,7 @@ def mounted(page: Page, login: Login, figures: Figures) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        routes=[*login.routes, *figures.routes],
+        routes=[*login.routes, *figures.routes, page.pictures.route],
         exception_handlers={ReviewError: out_of_reach},
     )
     page.blocks.queue(max_size=50, api_open=False)

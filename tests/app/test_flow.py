@@ -14,12 +14,16 @@ import pydicom
 import pytest
 
 import medtl
+from app import desk
+from app.files import read_recorded
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.pseudonyms import is_pseudonym
+from medtl.data.scan import Scan
+from medtl.inference.prediction import Prediction
 from medtl.inference.reference import reference_of, write_reference
 from medtl.inference.runtime import Detector, load
 from medtl.review import cases, store, verdicts, worklist
-from medtl.review.records import StoredVerdict
+from medtl.review.records import Case, StoredVerdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from medtl.review.verify import verify_reviews
@@ -295,17 +299,105 @@ def test_reasons_are_those_of_the_finding_that_is_looked_at(
     assert view.priors in view.outputs and reader.take(view.empty()).shown[view.priors] == ""
 
 
+def wait_for(reader: Actor, number: int) -> None:
+    """Until a case was read ahead."""
+    until = time.monotonic() + 60
+    while not reader.page.desk.is_ready(number) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
     reader.next()
-    until = time.monotonic() + 60
-    while not reader.page.desk.is_ready(2) and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(reader, 2)
     (tmp_path / "scan1.png").unlink()
     reader.sent.clear()
     reader.save("agree", None).go()
     assert reader.reading is not None and reader.reading.scan is not None, "it is in memory"
     assert set(reader.reading.scan.heats) >= {"pneumonia"}
     assert sum(reader.page.case.reading in changes for changes in reader.sent) == 1, "no empty page in between"
+
+
+def test_the_image_comes_before_the_answer(reader: Actor, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    view, predict, before = reader.page.case, detector.predict, []
+
+    def scored(scan: Scan) -> Prediction:
+        before.append(len(reader.sent))
+        return predict(scan)
+
+    monkeypatch.setattr(detector, "predict", scored)
+    reader.open(1)
+    picture, rows = view.viewer.scan, view.verdict.rows
+    busy, image, answer, *_ = reader.sent
+    assert "Reading case 1" in str(busy[reader.page.frame.status])
+    assert "data:image/png" in str(image[picture]) and 'data-scan="' in str(image[picture])
+    assert "40 px" in str(image[view.header]) and not {*rows, view.reading, view.viewer.heat} & set(image)
+    assert before == [2], "the network computes once the image was sent"
+    assert picture not in answer, "the image is not sent again"
+    assert "90.0 %" in str(answer[rows[0]]) and 'class="heat' in str(answer[view.viewer.heat])
+    assert len(reader.told().split("Reading case 1")) == 2 and not reader.sent[-1].keys() - {reader.page.flow.step}
+
+
+def test_an_image_that_cannot_be_scored_goes_away(
+    reader: Actor, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(detector, "predict", fail)
+    reader.open(1)
+    assert "medtl failed on this file" in str(reader.shown[reader.page.case.viewer.scan])
+    assert reader.shown[reader.page.case.verdict.save]["interactive"] is False
+
+
+@pytest.fixture
+def of_one_patient(detector: Detector, reviews: ReviewStore, tmp_path: Path) -> tuple[int, int]:
+    """Two cases, the earlier one first."""
+    earlier, later = (write_scan(tmp_path / f"p{seed}.png", 500 + seed) for seed in (0, 1))
+    known = {"patient_id": "a pseudonym"}
+    first = new_case(earlier, detector.bundle.bundle_id, (0.3, 0.1), received_at="2026-01-01", **known)
+    last = new_case(later, detector.bundle.bundle_id, (0.9, 0.1), received_at="2026-02-01", **known)
+    return tuple(cases.add(reviews, [first, last]))  # type: ignore[return-value]
+
+
+def test_the_prior_is_read_once_it_is_wanted(
+    detector: Detector, reviews: ReviewStore, of_one_patient: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(case: Case, *, dims: int) -> Scan:
+        read.append(Path(case.path).name)
+        return read_recorded(case, dims=dims)
+
+    monkeypatch.setattr(desk, "read_recorded", noted)
+    actor = Actor(detector, reviews).open(of_one_patient[1])
+    viewer = actor.page.case.viewer
+    assert read == ["p1.png"] and actor.shown[viewer.beside]["interactive"] is True
+    for _ in range(2):
+        actor.take(viewer.compare(actor.shown[actor.page.case.scan], "pneumonia", *actor.settings[:-1], True))
+    assert read == ["p1.png", "p0.png"], "once"
+    assert 'class="which">prior<' in actor.shown[viewer.prior] and "data:image/png" in actor.shown[viewer.prior]
+
+
+def test_a_prior_that_is_gone(
+    detector: Detector, reviews: ReviewStore, of_one_patient: tuple[int, int], tmp_path: Path
+) -> None:
+    actor = Actor(detector, reviews).open(of_one_patient[1])
+    viewer = actor.page.case.viewer
+
+    def compare() -> None:
+        actor.take(viewer.compare(actor.shown[actor.page.case.scan], "", *actor.settings[:-1], True))
+
+    (tmp_path / "p0.png").rename(tmp_path / "elsewhere.png")
+    compare()
+    said = actor.shown[viewer.prior]
+    assert "The prior cannot be shown" in said and "its file is gone since it was scored" in said
+    assert str(tmp_path) not in said and "data:image/png" in actor.shown[viewer.scan]
+    (tmp_path / "elsewhere.png").rename(tmp_path / "p0.png")
+    compare()
+    assert "data:image/png" in actor.shown[viewer.prior], "it came back"
+    (tmp_path / "p0.png").unlink()
+    actor.open(of_one_patient[1])
+    assert actor.shown[viewer.beside]["interactive"] is False, "there is none"
 
 
 def test_a_file_that_is_gone_or_changed_is_said(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
@@ -370,7 +462,7 @@ def test_scans_of_a_patient_that_came_on_two_ways_are_each_others_priors(
     assert shown is not None and shown.stored.facts == known
     assert {case.id for case in cases.priors(reviews, shown.stored.id, by=LEAD)} == {first.id, second.id}
     assert shown.scan is not None and shown.scan.prior is not None
-    assert shown.scan.prior.source == second.path, "the last one before it"
+    assert shown.scan.prior().source == second.path, "the last one before it"
 
 
 def test_an_upload_of_a_known_scan_opens_its_case(reader: Actor, reviews: ReviewStore, tmp_path: Path) -> None:
@@ -467,6 +559,21 @@ def test_verdict_first(detector: Detector, reviews: ReviewStore, numbers: list[i
     assert reader.reading.stored.id == numbers[2] and cases.get(reviews, numbers[1], by=LEAD).claimed_by is None
     reader.open(numbers[0])
     assert not reader.reading.blind, "he has spoken"
+
+
+def test_what_was_drawn_ahead_stays_hidden(detector: Detector, reviews: ReviewStore, numbers: list[int]) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    reader.save("absent", "absent").go().sent.clear()
+    wait_for(reader, numbers[1])
+    reader.save("present", "absent").go()
+    view = reader.page.case
+    assert reader.reading is not None and reader.reading.blind and reader.reading.stored.id == numbers[1]
+    assert reader.reading.scan is not None and set(reader.reading.scan.layers) == {"pneumonia"}, "it was drawn"
+    reader.take(view.viewer.explain(reader.shown[view.scan], "pneumonia", *reader.settings))
+    assert not PROBABILITY.search(reader.told()) and 'class="heat' not in reader.told()
+    assert "outline" not in reader.told()
+    reader.save("absent", "absent").go()
+    assert 'class="heat' in reader.shown[view.viewer.heat], "now he has spoken"
 
 
 def test_undo_after_the_answer_was_shown_does_not_hide_it_again(

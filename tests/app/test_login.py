@@ -44,7 +44,8 @@ class Door:
         self.first_admin = FirstAdmin(self.store)
         login = Login(self.store, port=PORT, first_admin=self.first_admin)
         figures = Figures(self.store, bundle_id=detector.bundle.bundle_id, folder=bundle)
-        self.app: FastAPI = mounted(Page(detector, self.store, folder=Path("no-bundle")), login, figures)
+        self.page = Page(detector, self.store, folder=Path("no-bundle"))
+        self.app: FastAPI = mounted(self.page, login, figures)
         known = {"root": "", "trusted": None, "hosts": LOOPBACK} | arrival
         self.guarded = guarded(self.app, login, figures, **known)
 

@@ -96,8 +96,8 @@ def test_age(years: float | None, shown: str | None) -> None:
 
 
 def test_a_layer_is_inline() -> None:
-    assert panels.layer(b"\x89PNG", kind="heat", alt=HOSTILE).count("<") == 1
-    assert 'src="data:image/png;base64,iVBORw=="' in panels.layer(b"\x89PNG", kind="heat", alt="")
+    assert panels.layer(HOSTILE, kind="heat", alt=HOSTILE).count("<") == 1
+    assert 'src="data:image/png;base64,iVBORw=="' in panels.layer(panels.inline(b"\x89PNG"), kind="heat", alt="")
 
 
 def test_a_column_name_is_written_as_people_write_it() -> None:

@@ -25,18 +25,25 @@ AS_IT_IS = Window(name=AS_READ, centre=50, width=100)
 
 
 def test_an_image_says_its_geometry() -> None:
-    html = pane(Look(scan=scan((20, 30), spacing_mm=(0.2, 0.1)), window=AS_IT_IS, plane="Axial", at=[]))
+    html = pane(Look(scan=scan((20, 30), spacing_mm=(0.2, 0.1)), window=AS_IT_IS, plane="Axial", at=[]), "pictures/x")
     # Rows twice as far apart as columns: 40 units high.
-    for part in ('viewBox="0 0 30 40"', 'data-columns="30"', 'data-rows="20"', 'data-mm="3.0"', 'data-slice=""'):
+    for part in (
+        'src="pictures/x"',
+        'viewBox="0 0 30 40"',
+        'data-columns="30"',
+        'data-rows="20"',
+        'data-mm="3.0"',
+        'data-slice=""',
+    ):
         assert part in html, part
     assert 'alt="The scan, window As read"' in html and 'class="scale"' in html and "edge" not in html
-    assert 'class="scale"' not in pane(Look(scan=scan((20, 30)), window=AS_IT_IS, plane="Axial", at=[]))
+    assert 'class="scale"' not in pane(Look(scan=scan((20, 30)), window=AS_IT_IS, plane="Axial", at=[]), "")
 
 
 def test_a_slice_says_where_it_is() -> None:
     window = Window(name=BY_HAND, centre=30, width=12.5)
     look = Look(scan=scan((5, 7, 9), spacing_mm=(3.0, 1.0, 1.0)), window=window, plane="Coronal", at=[1, 4, 2])
-    html = pane(look, label='prior "<x>')
+    html = pane(look, "", label='prior "<x>')
     for part in ('viewBox="0 0 9 15"', 'data-rows="5"', 'data-slice="Coronal,4"', 'data-mm="9.0"', ">H</span>"):
         assert part in html, part
     assert "Coronal slice 5 of 7, window centre 30, width 12.5 %" in html

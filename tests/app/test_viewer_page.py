@@ -14,12 +14,14 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from app import viewer as viewer_module
 from app.case import Case
+from app.pictures import Pictures
 from app.viewer import NO_HEAT, Viewer
 from medtl.data.scan import Header, Scan
+from medtl.errors import ScanError
 from medtl.inference.prediction import Prediction
 from tests.app.conftest import free_port
 
@@ -68,14 +70,27 @@ def volume(shape: tuple[int, int, int], seed: int) -> Scan:
     return Scan(pixels=values, spacing_mm=(3.0, 1.0, 1.0), source=f"{seed}.nii", sha256=f"{seed:016d}{0:048d}")
 
 
+def noise(seed: int) -> Scan:
+    """More than travels inside the page."""
+    values = np.random.default_rng(seed).uniform(0, 1, (800, 800)).astype(np.float32)
+    return Scan(pixels=values, source=f"{seed}.png", sha256=f"{seed:016d}{0:048d}")
+
+
 CASES = {
     2: {
         "first": (image(1, days=100), image(2, days=39)),
         "second": (image(3, days=0), None),
         "ct": (image(4, days=0, hu=True), None),
+        "lost": (image(5, days=0), None),
+        "large": (noise(6), None),
+        "other": (noise(7), None),
     },
     3: {"first": (volume((12, 30, 40), 1), volume((23, 30, 40), 2)), "second": (volume((9, 9, 9), 3), None)},
 }
+
+
+def lost() -> Scan:
+    raise ScanError("gone", "/archive/SECRET.dcm", "its file is gone <b>")
 
 
 def served(dims: int) -> Iterator[str]:
@@ -86,7 +101,7 @@ def served(dims: int) -> Iterator[str]:
         with gr.Row():
             buttons = {name: gr.Button(name, elem_id=name) for name in [*CASES[dims], "blinded", "gone"]}
         with gr.Row(elem_id="stage"):
-            viewer = Viewer(detector, state)  # type: ignore[arg-type]
+            viewer = Viewer(detector, state, Pictures())  # type: ignore[arg-type]
 
         def open_case(name: str, *chosen: Any) -> dict[Any, Any]:
             if name == "gone":
@@ -94,7 +109,8 @@ def served(dims: int) -> Iterator[str]:
             scan, prior = CASES[dims]["first" if name == "blinded" else name]
             nothing = {"stored": np.zeros((1, 8, 8), np.uint8), "embedding": np.zeros(1, np.float32)}
             prediction = Prediction(scan=scan, scores=(), bundle_id="b", **nothing)
-            case = Case(name=name, prediction=prediction, prior=prior)
+            brings = lost if name == "lost" else None if prior is None else lambda: prior
+            case = Case(name=name, prediction=prediction, prior=brings)
             return viewer.show(case, *chosen, finding=NO_HEAT if name == "blinded" else "pneumonia") | {state: case}
 
         for button in buttons.values():
@@ -142,7 +158,7 @@ def show(page: Page, name: str) -> None:
     page.locator(f"#{name}").click()
     if name == "gone":
         return expect(page.locator("#scan img")).to_have_count(0)
-    seed = {"first": 1, "blinded": 1, "second": 3, "ct": 4}[name]
+    seed = {"first": 1, "blinded": 1, "second": 3, "ct": 4, "lost": 5, "large": 6, "other": 7}[name]
     expect(page.locator("#scan svg.place")).to_have_attribute("data-scan", f"{seed:016d}")
 
 
@@ -331,6 +347,55 @@ def test_the_prior_stands_beside_and_moves_along(page: Page) -> None:
     show(page, "second")
     expect(page.locator("#prior img")).to_have_count(0)
     expect(page.locator("#beside input")).to_be_disabled()
+
+
+def test_a_prior_that_cannot_be_read_is_said_in_its_place(page: Page) -> None:
+    show(page, "lost")
+    page.locator("#beside input").check()
+    expect(page.locator("#prior")).to_contain_text("The prior cannot be shown")
+    expect(page.locator("#prior")).to_contain_text("its file is gone <b>")
+    expect(page.locator("#prior")).not_to_contain_text("SECRET")
+    panes = [box(page.locator(name)) for name in ("#shown", "#prior")]
+    assert panes[0]["width"] == pytest.approx(panes[1]["width"], abs=1)
+    expect(page.locator("#scan .which")).to_have_text("this scan")
+
+
+def test_a_large_picture_arrives_by_itself(page: Page) -> None:
+    asked: list[Route] = []
+    page.route("**/pictures/*", lambda route: asked.append(route))
+    image, place = page.locator("#scan img"), page.locator("#scan svg.place")
+
+    def arrives(grey: int) -> None:
+        file = io.BytesIO()
+        Image.new("L", (800, 800), grey).save(file, "PNG")
+        [route] = asked
+        asked.clear()
+        route.fulfill(body=file.getvalue(), content_type="image/png")
+        page.wait_for_function("document.querySelector('#scan img').complete")
+        expect(image).to_be_visible()
+
+    def seen() -> int:
+        shot = np.asarray(Image.open(io.BytesIO(page.locator("#shown").screenshot())).convert("L"))
+        return int(shot[shot.shape[0] // 2, shot.shape[1] // 3])  # beside the heatmap
+
+    show(page, "large")
+    expect(image).to_have_attribute("src", re.compile(r"^pictures/[\w-]{43}$"))
+    expect(image).to_be_hidden()  # what is there still is another scan
+    expect(place).to_be_hidden()
+    assert seen() == 0
+    arrives(60)
+    assert seen() == 60
+    page.get_by_label("Window").click()
+    page.get_by_role("option", name="Full contrast").click()
+    expect(image).to_have_attribute("alt", "The scan, window Full contrast")
+    assert image.evaluate("each => each.complete") is False and seen() == 60, "the old one stays meanwhile"
+    arrives(90)
+    assert seen() == 90
+    show(page, "other")
+    expect(image).to_be_hidden()
+    assert seen() == 0
+    asked.pop().fulfill(status=404)
+    expect(image).to_be_visible()  # with its words, as it is no longer there
 
 
 def test_a_region_is_marked_by_dragging(page: Page) -> None:
