@@ -15,7 +15,7 @@ from app.case import Case, take
 from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
-from app.events import ONE_AT_A_TIME, SAVES, explained, sentence
+from app.events import DRAWS, ONE_AT_A_TIME, SAVES, explained, sentence
 from app.files import failed_on
 from app.frame import Frame
 from app.reading import Reading, Saved, begin
@@ -59,7 +59,7 @@ class Flow:
         """Bind the events; the buttons are the worklist's."""
         view, sign = self.view, self.view.verdict
         given = [view.reading, *view.settings]
-        self.open_button.click(self.open, [self.wanted, *given], self.outputs, js=WANTED, **ONE_AT_A_TIME)
+        self.open_button.click(self.open, [self.wanted, *given], self.outputs, js=WANTED, **DRAWS)
         next_case.click(self.first_open, [self.where, *given], self.outputs, **ONE_AT_A_TIME)
         next_to_decide.click(self.first_to_decide, [self.where, *given], self.outputs, **ONE_AT_A_TIME)
         sign.skip.click(self.skip, [self.where, *given], self.outputs, **ONE_AT_A_TIME)

@@ -39,9 +39,9 @@ class Tab:
         self._components[self._names[name]]["props"]["value"] = value
 
     def choose(self) -> None:
-        """On every finding, choose the first verdict that is offered."""
+        """On every finding that the detector knows, choose the first verdict that is offered."""
         for each in self._components.values():
-            if "choice" in (each["props"].get("elem_classes") or []):
+            if each["props"].get("elem_id") != "marked" and "choice" in (each["props"].get("elem_classes") or []):
                 each["props"]["value"] = each["props"]["choices"][0][1]
 
     def press(self, name: str) -> None:
