@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,16 @@ from medtl.encoders.store import Start
 from medtl.errors import RunError
 from medtl.evaluation.intervals import patient_weights
 from medtl.files import read_json, write_json
-from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of, strategies_for
+from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of, semi_of, strategies_for
 from medtl.finetuning.crossfit import OutOfFold, crossfit
 from medtl.finetuning.folds import FEWEST, FOLDS, folds_of
 from medtl.finetuning.parts import Fold, Parts
 from medtl.finetuning.strategies import AUTO, Kind
+from medtl.inference.bundle import Classifier
 from medtl.progress import say
 
 MOST_LABELS = 500
-"""More labeled scans than this are not cross-validated: it would take longer than people wait."""
+"""More labeled scans than this are not judged in folds: it would take longer than people wait."""
 RESAMPLES = 200
 SAVED = "choice.json"
 WORDS: dict[Kind, str] = {
@@ -38,11 +40,13 @@ class Choice:
         strategy: a name of the table.
         why: for people.
         out_of_fold: logits of the labeled scans, where the val part has too few labels to calibrate with.
+        fitted: what was trained on all labeled scans in order to choose, as `fit` gives it.
     """
 
     strategy: str
     why: str
     out_of_fold: OutOfFold | None
+    fitted: tuple[Classifier, dict[str, Any]] | None = None
 
 
 def choose(
@@ -77,7 +81,7 @@ def _chosen(
         if plan.strategy != AUTO
         else f"the default for {WORDS[kind_of(start)]} and {len(parts.fit):,} labels"
     )
-    if (calibrated and len(names) == 1) or len(parts.fit) > MOST_LABELS:
+    if len(names) == 1 if calibrated else len(parts.fit) > MOST_LABELS:
         return Choice(strategy=names[0], why=asked, out_of_fold=None)
     patients = data.manifest["patient_id"].to_numpy(dtype=str)
     folds: tuple[Fold, ...] = (Fold(fit=parts.fit, held=parts.calibrate),)
@@ -99,7 +103,11 @@ def _chosen(
         why = f"{name} against {best}: AUROC {gain:+.3f} +- {error:.3f} in cross-validation; {asked} is {names[0]}"
         if gain > error:
             best = name
-    return Choice(strategy=best, why=why, out_of_fold=None if calibrated else found[best])
+    if not calibrated:
+        return Choice(strategy=best, why=why, out_of_fold=found[best])
+    # Joined by scans without labels, or stopped early, the training that counts is another than the trial.
+    same = semi_of(plan) == "none" and not plan.patience
+    return Choice(strategy=best, why=why, out_of_fold=None, fitted=found[best].fitted if same else None)
 
 
 def compare(

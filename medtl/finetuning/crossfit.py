@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from medtl.encoders.store import Start
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Fold, Parts, Rows
+from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import logits_of_rows
 
 
@@ -24,11 +26,13 @@ class OutOfFold:
         rows: (N,) of the manifest.
         fold: (N,) which network said it: logits of different networks are not comparable.
         logits: (N, F) float64.
+        fitted: of a single fold the classifier, and what `fit` says of it.
     """
 
     rows: Rows
     fold: Rows
     logits: npt.NDArray[np.float64]
+    fitted: tuple[Classifier, dict[str, Any]] | None = None
 
 
 def crossfit(
@@ -57,7 +61,7 @@ def crossfit(
         parts = Parts(fit=fold.fit, calibrate=np.empty(0, np.int64))
         fresh = replace(start, encoder=deepcopy(start.encoder))
         title = f"fold {k + 1} of {len(folds)}" if len(folds) > 1 else "trial"
-        classifier, _ = fit(data, labels, parts, fresh, shorter, folder, resume=resume, title=title)
+        classifier, words = fit(data, labels, parts, fresh, shorter, folder, resume=resume, title=title)
         logits = logits_of_rows(classifier, data, fold.held, start.spec, flip_average=plan.flip_average)
         where = np.full(len(fold.held), k)
         said.append(OutOfFold(rows=fold.held, fold=where, logits=logits.numpy()))
@@ -65,4 +69,5 @@ def crossfit(
         rows=np.concatenate([each.rows for each in said]),
         fold=np.concatenate([each.fold for each in said]),
         logits=np.concatenate([each.logits for each in said]),
+        fitted=(classifier, words) if len(folds) == 1 else None,
     )

@@ -106,7 +106,7 @@ def finetune(
     plan = plan.model_copy(update={"strategy": choice.strategy})
     plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
     save_config(work, plan)
-    classifier, said = fit(data, table, parts, start, plan, work, resume=resume)
+    classifier, said = choice.fitted or fit(data, table, parts, start, plan, work, resume=resume)
     say("calibrating")
     if choice.out_of_fold is None:
         chosen = calibrate(classifier, data, table, parts.calibrate, start.spec, flip_average=plan.flip_average)

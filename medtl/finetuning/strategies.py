@@ -127,8 +127,7 @@ RULES: tuple[Rule, ...] = (
     Rule(start="random", candidates=("full",)),
     Rule(start="elsewhere", dims=3, most_labels=FEW_VOLUMES, candidates=("linear",)),
     Rule(start=None, most_labels=100, candidates=("wise-ft", "linear")),
-    Rule(start=None, most_labels=200, candidates=("lp-ft", "linear")),
-    Rule(start=None, candidates=("lp-ft",)),
+    Rule(start=None, candidates=("lp-ft", "linear")),
 )
 """The first that applies is taken; docs/decisions.md says why these."""
 

@@ -333,6 +333,11 @@ def test_another_reader_s_case(page: Page, url: str, folder: Path, numbers: list
     other.close()
 
 
+def test_a_case_that_is_clicked_while_another_opens_is_opened_next(page: Page, numbers: list[int]) -> None:
+    page.evaluate(f"medtl.open({numbers[0]}); setTimeout(() => medtl.open({numbers[1]}), 20)")
+    is_open(page, numbers[1])
+
+
 def test_everything_has_a_name_for_a_screen_reader(page: Page, numbers: list[int]) -> None:
     page.get_by_role("button", name="Next case").click()
     is_open(page, numbers[0])

@@ -17,11 +17,13 @@ from medtl.data.labels import LabelTable
 from medtl.encoders.store import Start, save_encoder, start_from
 from medtl.errors import LabelError
 from medtl.finetuning import choose as module
+from medtl.finetuning import finetune as finetune_module
 from medtl.finetuning.choose import choose, compare
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.crossfit import OutOfFold
 from medtl.finetuning.folds import FEWEST, FOLDS, folds_of
 from medtl.finetuning.parts import remarks, split_labeled
+from medtl.inference.bundle import read_bundle
 
 NAN = float("nan")
 
@@ -144,6 +146,27 @@ def test_the_default_stays_unless_another_is_better(
         assert kept.out_of_fold is not None
         for key in ("rows", "fold", "logits"):
             assert (getattr(kept.out_of_fold, key) == getattr(choice.out_of_fold, key)).all()
+
+
+def test_what_the_val_part_has_judged_is_not_trained_again(
+    dataset: Dataset, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle holds the network of the trial, to the bit what is trained when one strategy is asked for."""
+    run = tmp_path / "run"
+    run.mkdir()
+    save_encoder(run, start.encoder, spec=start.spec, about={"history": list(start.history)})
+    csv = write_labels(dataset, few(dataset, patients=6, in_val=3), tmp_path / "few.csv")
+    asked = {"labels": csv, "encoder": run, "settings": ["steps=4", "batch_size=4"]}
+    chosen = read_bundle(medtl.finetune(dataset.folder, out=tmp_path / "chosen", **asked))[1]
+    trained = list[str]()
+    monkeypatch.setattr(finetune_module, "fit", lambda *args, **kwargs: trained.append("again"))
+    about, again = read_bundle(medtl.finetune(dataset.folder, out=tmp_path / "again", **asked))
+    assert trained == []
+    monkeypatch.undo()
+    named = about.training["strategy"]
+    alone = read_bundle(medtl.finetune(dataset.folder, out=tmp_path / "alone", strategy=named, **asked))[1]
+    for key, value in alone.state_dict().items():
+        assert torch.equal(value, chosen.state_dict()[key]) and torch.equal(value, again.state_dict()[key]), key
 
 
 def test_one_candidate_with_a_val_part_is_not_tried(
