@@ -32,7 +32,7 @@ def build(name: str, dims: int = 2, seed: int = 0) -> Any:
     config = cls.Config(**{key: 32 for key in WIDTHS if key in cls.Config.model_fields})
     if (own := METHODS[name].network) is not None:
         return cls(build_encoder(own, input_px=side, dims=dims), config)
-    net, size, layer = _resnet("basic", [1, 1, 1, 1], 4)(side, dims, 1)  # the table's networks, eight times narrower
+    net, size, layer, _ = _resnet("basic", [1, 1, 1, 1], 4)(side, dims, 1)  # the table's networks, eight times narrower
     encoder = Encoder(net, name="resnet10-half", input_px=side, embedding_dim=size, cam_layer=layer, dims=dims)
     return cls(encoder, config)
 
