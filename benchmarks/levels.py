@@ -67,7 +67,7 @@ def main() -> None:
     print("| start | side | labels | last level | all levels | gain |\n|---|---|---|---|---|---|")
     for origin in asked.starts:
         torch.manual_seed(0)
-        start = start_from(origin, spec=data.spec, input_px=asked.side_px)
+        start = start_from(origin, spec=data.spec, input_px=asked.side_px, enlarge=True)
         start.encoder.multilevel = True
         x, widths = embed(start.encoder, data, rows, start.spec), start.encoder.widths
         for count in asked.counts:

@@ -63,7 +63,7 @@ def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, f
     split = data.manifest["split"].to_numpy()
     test, train = (np.flatnonzero((split == part) & np.isfinite(y)).astype(np.int64) for part in ("test", "train"))
     torch.manual_seed(0)
-    start = start_from(origin, spec=data.spec)
+    start = start_from(origin, spec=data.spec, enlarge=True)
     x, x_test = (embed(start.encoder, data, rows, start.spec).double().numpy() for rows in (train, test))
     found: dict[str, Any] = {
         "knn": auroc(y[test], knn_scores(x, y[train].astype(np.int64), x_test)),
@@ -74,7 +74,7 @@ def judge(data: Dataset, labels: Path, origin: str, asked: argparse.Namespace, f
         of_strategy = found["logits"].setdefault(strategy, {})
         for count, seed in itertools.product(asked.counts, range(asked.draws)):
             torch.manual_seed(seed)
-            fresh = start_from(origin, spec=data.spec)
+            fresh = start_from(origin, spec=data.spec, enlarge=True)
             parts = Parts(fit=draw_rows(data, y, count=count, seed=seed), calibrate=np.empty(0, np.int64))
             plan = FinetuneConfig(encoder=origin, seed=seed, strategy=strategy)
             plan = plan.model_copy(update=filled_in(plan, fresh, len(parts.fit)))

@@ -70,7 +70,7 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
         assert list(shell) == list(function), name
         for key in shell:
             a, b = shell[key].default, function[key].default
-            assert (list(a), list(b)) == ([], []) if isinstance(a, list) else str(a) == str(b), (name, key)
+            assert (list(a), list(b or ())) == ([], []) if isinstance(a, list) else str(a) == str(b), (name, key)
 
 
 @pytest.mark.parametrize(

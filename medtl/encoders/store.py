@@ -59,7 +59,12 @@ def learned_elsewhere(origin: str | Path) -> bool:
 
 
 def start_from(
-    origin: str | Path, *, spec: PreprocessSpec, network: str | None = None, input_px: int | None = None
+    origin: str | Path,
+    *,
+    spec: PreprocessSpec,
+    network: str | None = None,
+    input_px: int | None = None,
+    enlarge: bool = False,
 ) -> Start:
     """Build the encoder that training starts from.
 
@@ -67,8 +72,9 @@ def start_from(
         origin: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's weights.
         spec: the dataset's preprocessing.
         network: a name of the encoder table; ImageNet has one, folders and files bring their own.
-        input_px: the network's input side in pixels; None takes the encoder's default; of a run the side that it
-            learned at, where that is larger, and of a bundle its own.
+        input_px: the network's input side in pixels; None takes the encoder's default, of a run or bundle its own.
+        enlarge: let a run's encoder see images at the network's default side where it learned at a smaller one: what
+            was learned on small pictures tells more from larger ones (Touvron 2019, arXiv 1906.06423).
 
     Raises:
         EncoderError: an unknown origin, or a network, resolution or dataset that does not fit the origin.
@@ -97,7 +103,7 @@ def start_from(
         return _from_folder(path, *_load_bundle(path), spec=spec, network=network, input_px=input_px)
     encoder, run_spec, about = load_encoder(path)
     side = run_spec.input_px or encoder.input_px
-    if spec.dims == 2:  # what was learned on small pictures tells more from larger ones: Touvron 2019, arXiv 1906.06423
+    if enlarge and spec.dims == 2:
         side = max(side, default_px(encoder.name, size_px=spec.size_px))
     found = encoder, run_spec, about["history"]
     return _from_folder(path, *found, spec=spec, network=network, input_px=input_px or side)

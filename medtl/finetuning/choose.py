@@ -1,6 +1,6 @@
 """Which strategy: the one that was asked for, or what `auto` finds; and logits to calibrate with on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ from medtl.progress import say
 
 MOST_LABELS = 500
 """More labeled scans than this are not judged in folds: it would take longer than people wait."""
+MOST_PAIRED = 2000
 RESAMPLES = 200
 SAVED = "choice.json"
+HEADS = "all levels"
+"""What heads read, so that a run of earlier times is not gone on with."""
 WORDS: dict[Kind, str] = {
     "random": "random weights",
     "elsewhere": "a start that learned elsewhere",
@@ -64,11 +67,16 @@ def choose(
     Raises:
         ConfigError: no such strategy, or one that does not suit the start.
     """
-    if resume and (work / SAVED).is_file():
-        return _read(work / SAVED)
-    choice = _chosen(data, labels, parts, start, plan, work, resume=resume)
-    _write(work / SAVED, choice)
-    return choice
+    if not (resume and (work / SAVED).is_file()):
+        choice = _chosen(data, labels, parts, start, plan, work, resume=resume)
+        _write(work / SAVED, choice)
+        return choice
+    choice, judged = _read(work / SAVED)
+    if not judged:
+        return choice
+    whole = (Fold(fit=parts.fit, held=parts.calibrate),)
+    named = _plan(plan, start, parts, choice.strategy)
+    return replace(choice, fitted=crossfit(data, labels, whole, start, named, work / "folds", resume=True).fitted)
 
 
 def _chosen(
@@ -100,7 +108,8 @@ def _chosen(
         owners = patients[found[name].rows]
         gain, error = compare(truth, found[name].fold, owners, found[best].logits, found[name].logits, seed=plan.seed)
         say(f"{name} against {best}: AUROC {gain:+.3f}, standard error {error:.3f}")
-        why = f"{name} against {best}: AUROC {gain:+.3f} +- {error:.3f} in cross-validation; {asked} is {names[0]}"
+        where = "on the val part" if calibrated else "in cross-validation"
+        why = f"{name} against {best}: AUROC {gain:+.3f} +- {error:.3f} {where}; {asked} is {names[0]}"
         if gain > error:
             best = name
     if not calibrated:
@@ -122,6 +131,7 @@ def compare(
     """By how much the other's AUROC is higher, and the standard error of that by a bootstrap of patients.
 
     Only pairs of a positive and a negative scan within a fold count: logits of different networks are not comparable.
+    Of many scans `MOST_PAIRED` are drawn: pairs grow with the square.
 
     Args:
         truth: (N, F) 0, 1 or NaN.
@@ -131,6 +141,9 @@ def compare(
     Returns:
         The mean over findings of which there are such pairs; zeros where there are none.
     """
+    if len(truth) > MOST_PAIRED:
+        drawn = np.random.default_rng(seed).permutation(len(truth))[:MOST_PAIRED]
+        truth, fold, patients, logits, other = (each[drawn] for each in (truth, fold, patients, logits, other))
     gains = [_Gain(truth[:, i], fold, logits[:, i], other[:, i]) for i in range(truth.shape[1])]
     gains = [gain for gain in gains if gain.pairs.any()]
     if not gains:
@@ -172,11 +185,17 @@ def _plan(plan: FinetuneConfig, start: Start, parts: Parts, name: str) -> Finetu
 def _write(path: Path, choice: Choice) -> None:
     said = choice.out_of_fold
     arrays = None if said is None else {k: getattr(said, k).tolist() for k in ("rows", "fold", "logits")}
-    write_json(path, {"strategy": choice.strategy, "why": choice.why, "out_of_fold": arrays})
+    kept = {"strategy": choice.strategy, "why": choice.why, "out_of_fold": arrays, "heads": HEADS}
+    write_json(path, kept | {"judged": choice.fitted is not None})
 
 
-def _read(path: Path) -> Choice:
+def _read(path: Path) -> tuple[Choice, bool]:
+    """What was chosen, and whether the val part has judged the network that is to be kept."""
     found = read_json(path, error=RunError)
+    if found.get("heads") != HEADS:
+        raise RunError(
+            f"{path.parent}: was begun by an earlier medtl, whose heads read less; begin anew, without --resume"
+        )
     arrays = found["out_of_fold"] and {key: np.array(value) for key, value in found["out_of_fold"].items()}
     out_of_fold = OutOfFold(**arrays) if arrays else None
-    return Choice(strategy=found["strategy"], why=found["why"], out_of_fold=out_of_fold)
+    return Choice(strategy=found["strategy"], why=found["why"], out_of_fold=out_of_fold), found["judged"]

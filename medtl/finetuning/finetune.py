@@ -18,10 +18,10 @@ from medtl.evaluation.conformal import uncertain_words
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import Calibration, calibrate, calibrated_from
 from medtl.finetuning.choose import choose
-from medtl.finetuning.config import FinetuneConfig, filled_in, origins
+from medtl.finetuning.config import FinetuneConfig, filled_in, origins, semi_of
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import remarks, split_labeled
-from medtl.finetuning.strategies import FEW_VOLUMES
+from medtl.finetuning.strategies import AUTO, FEW_VOLUMES
 from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
 from medtl.inference.population import population
@@ -48,15 +48,15 @@ def finetune(
     """Train a detector on the labeled scans of a dataset and write it as a bundle.
 
     From random weights the whole network is trained. From pretrained ones the head is fitted first, then the whole
-    network gently, with its normalisation statistics frozen (LP-FT, Kumar 2022, arXiv 2202.10054), unless another
-    strategy is asked for or, where labels are few, proves better in cross-validation.
+    network gently, with its normalisation statistics frozen (LP-FT, Kumar 2022, arXiv 2202.10054), with few labels
+    averaged with what it was before, unless another strategy is asked for or proves better on scans not seen.
 
     Args:
         dataset: the folder that `ingest` left.
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
         labels: a labels file, or several of which a later one corrects the earlier; None takes the one in the dataset.
         encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
-            weights; None takes the config's, by default "imagenet" for images and "random" for volumes. With
+            weights; None takes the config's, by default "imagenet" for images and few labeled volumes. With
             `semi="distil"` several, joined by commas.
         strategy: a name of the table `medtl.strategies()`, or "auto"; None takes the config's, "auto" by default.
         semi: how the scans without labels take part: "none", "fixmatch", "mixmatch", "mean-teacher", "distil" or
@@ -95,9 +95,9 @@ def finetune(
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
-    few = len(parts.fit) <= FEW_VOLUMES
+    few = len(parts.fit) <= FEW_VOLUMES and plan.strategy in (AUTO, "linear") and semi_of(plan) == "none"
     encoder = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px, few=few)
-    start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px)
+    start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px, enlarge=True)
     plan = plan.model_copy(update={"encoder": encoder})
     if plan.tasks != asked.tasks:
         raise RunError(f"{work}: was started with other tasks; resume with the --config that it was started with")

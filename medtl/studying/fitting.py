@@ -17,7 +17,7 @@ from medtl.encoders.store import Start, start_from
 from medtl.evaluation.metrics import Floats, auroc
 from medtl.evaluation.study.areas import scores_of
 from medtl.evaluation.study.results import Mark
-from medtl.finetuning.choose import choose
+from medtl.finetuning.choose import MOST_LABELS, choose
 from medtl.finetuning.config import FinetuneConfig, filled_in, strategies_for
 from medtl.finetuning.fit import fit
 from medtl.finetuning.folds import FOLDS
@@ -64,7 +64,7 @@ class Task:
         """The start anew; only the random one takes a network's name, the others bring theirs."""
         torch.manual_seed(seed)
         network = self.config.network if origin == "random" else None
-        return start_from(origin, spec=self.data.spec, network=network, input_px=self.config.input_px)
+        return start_from(origin, spec=self.data.spec, network=network, input_px=self.config.input_px, enlarge=True)
 
     def logits(self, classifier: Classifier, spec: PreprocessSpec, rows: Rows) -> Floats:
         """(N, F) of rows of the manifest."""
@@ -161,7 +161,7 @@ def expected_seconds(task: Task, origin: str, rows: Rows, *, work: Path) -> floa
         rows: as many as it will learn from.
     """
     start, plan = _start(task, origin, seed=0)
-    compared = len(strategies_for(plan, start, len(rows))) > 1
+    compared = len(strategies_for(plan, start, len(rows))) > 1 and len(rows) <= MOST_LABELS
     plan = plan.model_copy(update=filled_in(plan, start, len(rows)))
     assert plan.steps is not None
     few = plan.model_copy(update={"steps": TRIAL_STEPS})

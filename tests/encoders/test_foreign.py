@@ -131,7 +131,7 @@ def test_a_volume_that_does_not_change_along_depth_is_seen_as_its_plane(file: Pa
 
 
 def test_it_can_be_trained_and_tuned(file: Path, dataset: Dataset, tmp_path: Path) -> None:
-    small = ["steps=1", "batch_size=4", "input_px=32"]
+    small = ["steps=1", "batch_size=8", "input_px=32"]
     run = medtl.pretrain(dataset.folder, out=tmp_path / "run", from_=file, settings=[*small, "precision=32"])
     history = json.loads((run / "encoder.json").read_text())["history"]
     assert history[0].startswith("resnet18 of resnet18.pth (sha256 ") and history[1].startswith("simclr on")

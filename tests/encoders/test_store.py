@@ -39,8 +39,9 @@ def test_round_trip(run: Path) -> None:
 
 def test_start_from_a_run_brings_network_and_history(run: Path) -> None:
     start = start_from(run, spec=SPEC)
-    assert (start.encoder.name, start.spec.input_px, start.history) == ("resnet18-half", 64, ("ImageNet", "simclr"))
-    assert start.encoder.input_px == 32, "it sees larger scans than it learned from, with the stem that it has"
+    assert (start.encoder.name, start.spec.input_px, start.history) == ("resnet18-half", 32, ("ImageNet", "simclr"))
+    larger = start_from(run, spec=SPEC, enlarge=True)
+    assert (larger.spec.input_px, larger.encoder.input_px) == (64, 32), "larger scans, with the stem that it has"
     assert start_from(run, spec=SPEC, input_px=48).spec.input_px == 48
     assert start.pretrained
 
@@ -188,7 +189,7 @@ def test_damage_to_a_bundle_is_named(bundle: Path, dataset: Dataset, tmp_path: P
 
 
 def test_a_bundle_that_does_not_fit_is_refused(bundle: Path, dataset: Dataset) -> None:
-    with pytest.raises(EncoderError, match="holds a resnet18-half, not a resnet50; leave the network out"):
+    with pytest.raises(EncoderError, match="holds a resnet10-half, not a resnet50; leave the network out"):
         start_from(bundle, spec=dataset.spec, network="resnet50")
     with pytest.raises(EncoderError, match="scans of 40 px, this dataset keeps scans of 64 px; ingest again with"):
         start_from(bundle, spec=SPEC)

@@ -15,7 +15,7 @@ import medtl
 from medtl.data.dataset import Dataset
 from medtl.data.labels import LabelTable
 from medtl.encoders.store import Start, save_encoder, start_from
-from medtl.errors import LabelError
+from medtl.errors import LabelError, RunError
 from medtl.finetuning import choose as module
 from medtl.finetuning import finetune as finetune_module
 from medtl.finetuning.choose import choose, compare
@@ -167,6 +167,34 @@ def test_what_the_val_part_has_judged_is_not_trained_again(
     alone = read_bundle(medtl.finetune(dataset.folder, out=tmp_path / "alone", strategy=named, **asked))[1]
     for key, value in alone.state_dict().items():
         assert torch.equal(value, chosen.state_dict()[key]) and torch.equal(value, again.state_dict()[key]), key
+
+
+def test_a_resumed_run_keeps_the_network_that_was_judged(
+    dataset: Dataset, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = few(dataset, patients=6, in_val=3)
+    given = dataset, labels, split_labeled(dataset, labels), start, FinetuneConfig(steps=4, batch_size=4), tmp_path
+    first, second = (choose(*given, resume=resume) for resume in (False, True))
+    assert first.fitted is not None and second.fitted is not None and first.strategy == second.strategy
+    for one, other in zip(first.fitted[0].parameters(), second.fitted[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+    saved = json.loads((tmp_path / "choice.json").read_text())
+    del saved["heads"]
+    (tmp_path / "choice.json").write_text(json.dumps(saved))
+    with pytest.raises(RunError, match="was begun by an earlier medtl, whose heads read less; begin anew"):
+        choose(*given, resume=True)
+
+
+def test_of_many_scans_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the scans are drawn, and the gain is about that of all."""
+    random, n = np.random.default_rng(0), 600
+    truth = (np.arange(n) % 2).astype(np.float32)[:, None]
+    better, worse = truth + random.normal(0, 0.8, (n, 1)), truth + random.normal(0, 2.0, (n, 1))
+    given = truth, np.zeros(n, np.int64), np.arange(n).astype(str), worse, better
+    whole = compare(*given, seed=0)
+    monkeypatch.setattr(module, "MOST_PAIRED", 300)
+    part = compare(*given, seed=0)
+    assert part[0] == pytest.approx(whole[0], abs=4 * part[1]) and part[1] > 1.2 * whole[1]
 
 
 def test_one_candidate_with_a_val_part_is_not_tried(

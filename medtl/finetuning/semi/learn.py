@@ -120,7 +120,7 @@ def _taught(
         if origin == starts[0]:
             again = start_from(origin, spec=data.spec, network=start.encoder.name, input_px=start.spec.input_px)
         else:  # what suits the student's start need not suit this one
-            again = start_from(origin, spec=data.spec)
+            again = start_from(origin, spec=data.spec, enlarge=True)
             asked |= {"strategy": AUTO, "lr": None}
         own_plan = plan.model_copy(update=asked)
         own_plan = own_plan.model_copy(update=filled_in(own_plan, again, len(fold.fit)))
