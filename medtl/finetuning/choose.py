@@ -143,7 +143,7 @@ def compare(
     """
     if len(truth) > MOST_PAIRED:
         drawn = np.random.default_rng(seed).permutation(len(truth))[:MOST_PAIRED]
-        truth, fold, patients, logits, other = (each[drawn] for each in (truth, fold, patients, logits, other))
+        truth, fold, patients, logits, other = truth[drawn], fold[drawn], patients[drawn], logits[drawn], other[drawn]
     gains = [_Gain(truth[:, i], fold, logits[:, i], other[:, i]) for i in range(truth.shape[1])]
     gains = [gain for gain in gains if gain.pairs.any()]
     if not gains:
