@@ -58,6 +58,7 @@ class Desk:
         self.detector, self.store, self.readings = detector, store, readings
         self._uploads: OrderedDict[int, Scan] = OrderedDict()
         self._ahead: OrderedDict[int, Future[Sheet]] = OrderedDict()
+        self._waits: dict[int, threading.Timer] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._lock, self._closed = threading.Lock(), False
 
@@ -68,6 +69,9 @@ class Desk:
         """
         with self._lock:
             ahead = self._ahead.pop(stored.id, None)
+            waits = self._waits.pop(stored.id, None)
+            if waits is not None:  # read ahead now it would be read twice
+                waits.cancel()
         if ahead is not None and not ahead.cancel() and ahead.exception() is None:
             sheet = ahead.result()
             if sheet.stored.scores == stored.scores and sheet.problem is None:
@@ -76,10 +80,12 @@ class Desk:
         yield from self._read(stored, by)
 
     def is_ready(self, case_id: int) -> bool:
-        """Whether `open` has nothing to wait for."""
+        """Whether the case was read ahead without a problem; `open` reads it all the same if it changes by then."""
         with self._lock:
             ahead = self._ahead.get(case_id)
-        return ahead is not None and ahead.done()
+        if ahead is None or not ahead.done() or ahead.cancelled() or ahead.exception() is not None:
+            return False
+        return ahead.result().problem is None
 
     def read_ahead(self, stored: records.Case, *, by: User, draw: Callable[[Case], None]) -> None:
         """Begin soon to read a case that will probably be opened next, and to draw it."""
@@ -92,15 +98,18 @@ class Desk:
 
         def begin() -> None:
             with self._lock:
-                if self._closed or stored.id in self._ahead or stored.id in self._uploads:
+                opened = self._waits.pop(stored.id, None) is None  # while this was going off
+                if opened or self._closed or stored.id in self._ahead or stored.id in self._uploads:
                     return
                 self._ahead[stored.id] = self._reader.submit(read)
                 while len(self._ahead) > MOST_AHEAD:
                     self._ahead.popitem(last=False)[1].cancel()
 
-        waits = threading.Timer(ARRIVES_S, begin)
-        waits.daemon = True
-        waits.start()
+        with self._lock:
+            if stored.id not in self._waits:
+                self._waits[stored.id] = waits = threading.Timer(ARRIVES_S, begin)
+                waits.daemon = True
+                waits.start()
 
     def take_in(self, files: list[tuple[str, bytes]], *, by: User) -> records.Case:
         """Score an upload and make it a case, claimed by this reader; its pixels stay in memory only.

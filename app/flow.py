@@ -244,14 +244,17 @@ class Flow:
     def _show(
         self, stored: records.Case, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None
     ) -> Iterator[Changes]:
-        if not self.desk.is_ready(stored.id):
-            busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True), self.frame.view: "case"}
-            yield self.view.empty() | busy | {self.frame.notice: "", self.step: ""}
+        busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True), self.frame.view: "case"}
+        blank = self.view.empty() | busy | {self.frame.notice: "", self.step: ""}
+        emptied = not self.desk.is_ready(stored.id)
+        if emptied:
+            yield blank
         seen: Changes = {}
         for sheet in self.desk.open(stored, by=by):
             if sheet.pixels is not None:
                 seen = self.view.pictured(sheet.pixels, by, *settings)
-                yield seen | {self.step: ""}
+                # Never this picture beside the case before, whose token would take the verdicts.
+                yield ({self.step: ""} if emptied else blank) | seen
         rows = verdicts.of_case(self.store, stored.id, by=by)
         reading = begin(sheet, rows, by=by, verdict_first=self.verdict_first)
         drawn = self._drawn(reading, by, settings, kept=kept) | {self.step: ""}

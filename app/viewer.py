@@ -29,6 +29,9 @@ HEAD = "".join(
 """For the page's head."""
 NO_HEAT = ""
 """In place of a finding: no heatmap."""
+NOWHERE = "Nothing in this scan speaks for {}: no heatmap."
+FINER = "No heatmap: what speaks for {} lies in finer levels of the network, which Grad-CAM does not show."
+"""In place of a heatmap where Grad-CAM's layer has nothing; of heads that read several levels it does not tell all."""
 LEVEL = 0.5
 """Of a heatmap's largest value: what the outline surrounds."""
 
@@ -275,7 +278,8 @@ class Viewer:
         none = {self.heat: "", self.contour: ""}
         heat, plain = case.heat(self.detector, finding), panels.plain(finding)
         if not heat.any():
-            return none | {self.caption: panels.caption(f"Nothing in this scan speaks for {plain}: no heatmap.")}
+            why = FINER if self.detector.bundle.levels else NOWHERE
+            return none | {self.caption: panels.caption(why.format(plain))}
         spacing_mm = seen_spacing(case.prediction.scan, view.plane)
         shown = seen(heat, view.plane, case.at).astype(np.float32)
         curves = outlines(shown, level=LEVEL * float(heat.max()), spacing_mm=spacing_mm)

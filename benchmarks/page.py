@@ -66,7 +66,7 @@ DRAWN = """async ([number, scan, act]) => {
   };
   const status = () => document.querySelector("#status .status");
   const image = await drawn(() => document.querySelector("#scan svg.place")?.dataset.scan === scan && img("#scan img"));
-  const heat = () => img("#heat img") || document.getElementById("caption").innerText.includes("no heatmap");
+  const heat = () => img("#heat img") || /no heatmap/i.test(document.getElementById("caption").innerText);
   const answer = await drawn(() => heat() && status().innerText === `Case ${number}`
     && !status().classList.contains("busy") && !document.querySelector(".finding.none"));
   return [image, answer];

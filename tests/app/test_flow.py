@@ -5,8 +5,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,19 @@ def numbers(reviews: ReviewStore, detector: Detector, tmp_path: Path) -> list[in
 @pytest.fixture
 def reader(detector: Detector, reviews: ReviewStore, numbers: list[int]) -> Actor:
     return Actor(detector, reviews)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the cases' files, as they are read."""
+    names: list[str] = []
+
+    def noted(case: Case, *, dims: int) -> Scan:
+        names.append(Path(case.path).name)
+        return read_recorded(case, dims=dims)
+
+    monkeypatch.setattr(desk, "read_recorded", noted)
+    return names
 
 
 def standing(reviews: ReviewStore) -> list[tuple[int, str, str, str]]:
@@ -317,6 +332,94 @@ def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, t
     assert sum(reader.page.case.reading in changes for changes in reader.sent) == 1, "no empty page in between"
 
 
+def spoil(how: str, reader: Actor, reviews: ReviewStore, scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open the first case, and let what is read ahead of the second be of no use once that is opened."""
+    ahead, away = reader.page.desk._ahead, scan.with_name("away.png")
+    if how == "its file was gone":
+        scan.rename(away)
+    if how == "it could not be drawn":
+        monkeypatch.setattr(reader.page.case.viewer, "draw", lambda *_: 1 / 0)
+    reader.next()
+    until = time.monotonic() + 60
+    while not (2 in ahead and ahead[2].done()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert ahead[2].done()
+    if how == "its file was gone":
+        away.rename(scan)
+    if how == "it was scored anew":
+        cases.add(reviews, [new_case(scan, reader.page.desk.detector.bundle.bundle_id, (0.6, 0.2))])
+    if how == "it gave way":
+        monkeypatch.setattr(reader.page.desk, "is_ready", lambda _: ahead.pop(2) is not None)
+
+
+@pytest.mark.parametrize("how", ["its file was gone", "it could not be drawn", "it was scored anew", "it gave way"])
+def test_no_picture_of_the_next_case_beside_the_case_before(
+    how: str, reader: Actor, reviews: ReviewStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(how, reader, reviews, tmp_path / "scan1.png", monkeypatch)
+    view, pictured = reader.page.case, 0
+    given = [reader.page.worklist.where.value, reader.reading, *reader.settings]
+    for changes in reader.page.flow.skip(reader.request, *given):
+        reader.take(changes)
+        if reader.reading is None or reader.reading.stored.id != 2:
+            assert reader.reading is None and not reader.shown[view.token] and not reader.shown[view.scan]
+            assert not reader.shown[view.viewer.heat] and not reader.shown[view.reasons]
+            assert reader.choices() == [None, None] and reader.shown[view.verdict.save]["interactive"] is False
+            pictured += "data:image/png" in str(reader.shown[view.viewer.scan])
+    assert pictured == 1, "its picture came first"
+    assert reader.reading is not None and reader.reading.scan is not None
+    assert "Reading case 2" in reader.told() and "Case 2" in str(reader.shown[reader.page.frame.status])
+
+
+@pytest.mark.parametrize("how", ["its file was gone", "it could not be drawn"])
+def test_what_could_not_be_read_ahead_is_not_ready(
+    how: str, reader: Actor, reviews: ReviewStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(how, reader, reviews, tmp_path / "scan1.png", monkeypatch)
+    assert not reader.page.desk.is_ready(2)
+
+
+def test_a_case_that_is_opened_is_not_read_ahead(
+    reader: Actor, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "ARRIVES_S", 3600.0)
+    reader.next()
+    [second] = waiting()
+    reader.skip()
+    assert second.finished.is_set() and reader.reading is not None and reader.reading.stored.id == 2
+    [third] = waiting()
+    for timer in (second, third):  # the second may have gone off while the case was opened
+        timer.cancel()
+        timer.function()
+    wait_for(reader, 3)
+    assert read == ["scan0.png", "scan1.png", "scan2.png"], "each once"
+
+
+def waiting() -> list[threading.Timer]:
+    """What will begin to read ahead in an hour."""
+    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    return [timer for timer in timers if timer.interval == 3600.0 and not timer.finished.is_set()]
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ((), "Nothing in this scan speaks for pneumonia: no heatmap."),
+        (
+            (8, 16),
+            "No heatmap: what speaks for pneumonia lies in finer levels of the network, which Grad-CAM does not show.",
+        ),
+    ],
+)
+def test_why_there_is_no_heatmap(
+    levels: tuple[int, ...], said: str, reader: Actor, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "explain", lambda scan, _: np.zeros(scan.pixels.shape, np.float32))
+    monkeypatch.setattr(detector, "bundle", replace(detector.bundle, levels=levels))
+    viewer = reader.open(1).page.case.viewer
+    assert f">{said}<" in reader.shown[viewer.caption] and reader.shown[viewer.heat] == ""
+
+
 def test_the_image_comes_before_the_answer(reader: Actor, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     view, predict, before = reader.page.case, detector.predict, []
 
@@ -360,15 +463,8 @@ def of_one_patient(detector: Detector, reviews: ReviewStore, tmp_path: Path) -> 
 
 
 def test_the_prior_is_read_once_it_is_wanted(
-    detector: Detector, reviews: ReviewStore, of_one_patient: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    detector: Detector, reviews: ReviewStore, of_one_patient: tuple[int, int], read: list[str]
 ) -> None:
-    read: list[str] = []
-
-    def noted(case: Case, *, dims: int) -> Scan:
-        read.append(Path(case.path).name)
-        return read_recorded(case, dims=dims)
-
-    monkeypatch.setattr(desk, "read_recorded", noted)
     actor = Actor(detector, reviews).open(of_one_patient[1])
     viewer = actor.page.case.viewer
     assert read == ["p1.png"] and actor.shown[viewer.beside]["interactive"] is True
