@@ -83,7 +83,8 @@ def join_labels(files: Sequence[Path], manifest: pd.DataFrame, rejects: pd.DataF
     """
     rows = [read_labels(file) for file in files]
     named = any(any(each.cells["patient_id"]) for each in rows)
-    join = match_labels(rows, manifest, rejects, key=salt() if named else b"")
+    key = salt() if named else b""
+    join = match_labels(rows, manifest, rejects, key=key)
     where = ", ".join(map(str, files))
     again = "ingest the scans again with --labels, so that the parts follow the labels file"
     part = list(manifest["split"])
@@ -94,10 +95,11 @@ def join_labels(files: Sequence[Path], manifest: pd.DataFrame, rejects: pd.DataF
             )
     parts_of: dict[str, str] = {}
     for row, patient in join.patients.items():
-        if parts_of.setdefault(patient, part[row]) != part[row]:
+        other = parts_of.setdefault(as_patient(patient, key=key), part[row])
+        if other != part[row]:
             raise LabelError(
-                f"{where}: the scans of patient {patient} are in the parts '{parts_of[patient]}' and '{part[row]}' of "
-                f"the dataset, which knew no better; {again}"
+                f"{where}: the scans of patient {patient} are in the parts '{other}' and '{part[row]}' of the dataset, "
+                f"which knew no better; {again}"
             )
     return join.table
 
@@ -196,10 +198,10 @@ class _People:
         where = f"{at[0]}, row {at[1]}"
         if patient:
             before = self._named.setdefault(row, at)
-            if self.patients.setdefault(row, patient) != patient:
+            first = self.patients.setdefault(row, patient)
+            if as_patient(first, key=self._key) != as_patient(patient, key=self._key):
                 raise LabelError(
-                    f"{where}: '{named}' is also in {_row(before, at)}, as of patient {self.patients[row]}, not "
-                    f"{patient}; keep one"
+                    f"{where}: '{named}' is also in {_row(before, at)}, as of patient {first}, not {patient}; keep one"
                 )
         if split:
             known_as = self._manifest["patient_id"][row]  # missing while scans are being ingested that name nobody

@@ -17,6 +17,8 @@ from medtl.files import atomic_file, read_json, write_json
 BUNDLE = "bundle.json"
 RANDOM_START = "random weights"
 """What a bundle says of a start that had learned nothing."""
+SUPERVISED = "supervised on"
+"""How a history's entry begins that tells of labeled scans."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +212,7 @@ def _load_bundle(folder: Path) -> tuple[Encoder, PreprocessSpec, list[str]]:
         training, (network, side) = about["training"], (about["network"], about["input_px"])
         spec = build(PreprocessSpec, about["spec"], source=str(marker))
         before = [] if training["start"] == RANDOM_START else training["start"].split(" > ")
-        learned = f"supervised on {training['labeled_scans']:,} scans ({training['labels']})"
+        learned = f"{SUPERVISED} {training['labeled_scans']:,} scans ({training['labels']})"
     except (KeyError, TypeError) as missing:
         raise EncoderError(f"{marker}: lacks {missing}; the bundle is damaged") from None
     encoder = build_encoder(network, input_px=side, dims=spec.dims, channels=spec.channels)

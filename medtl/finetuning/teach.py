@@ -4,12 +4,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from medtl.data.dataset import open_dataset
 from medtl.data.label_rows import LabelFiles, files_of
+from medtl.encoders.store import SUPERVISED
 from medtl.errors import ConfigError, LabelError
 from medtl.files import check_replaceable
 from medtl.finetuning.examples import Example, Examples, from_dataset, from_scans
@@ -80,7 +82,7 @@ def teach(
         seen = int((before & here).sum())
         shown = embeddings[here], values[here], examples.patients[here]
         taught.append(teach_finding(name, *shown, seen=seen, widths=known.levels))
-    new, grown = changed(known, training=known.training | {ENCODER_SCANS: learned} | _files(examples)), weights
+    new, grown = changed(known, training=_training(known, learned, examples)), weights
     for each in taught:
         new, grown = with_finding(new, grown, each)
     write_weights(folder, new, grown, with_scans(reference, known.findings, new.findings, examples, embeddings))
@@ -96,17 +98,23 @@ def teach(
 
 
 def _taught_the_encoder(known: Bundle, scans: int) -> int:
-    """How many scans, the first of the reference, the encoder was trained on with their labels."""
+    """How many scans, the first of the reference, the encoder was trained on with their labels.
+
+    A linear probe changes nothing, but its start may have learned from labels: which scans is not known, so all count.
+    """
     strategy = STRATEGIES.get(str(known.training.get("strategy")))
-    if strategy is not None and strategy.trains == "head":
+    probe = strategy is not None and strategy.trains == "head"
+    if probe and SUPERVISED not in str(known.training.get("start")):
         return 0
     return int(known.training.get(ENCODER_SCANS, scans))  # those that were taught since stand behind them
 
 
-def _files(examples: Examples) -> dict[str, str]:
-    """The labels files of each finding that is taught, where there are any."""
+def _training(known: Bundle, learned: int, examples: Examples) -> dict[str, Any]:
+    """What the bundle says of its training, with the labels files of what is taught in place of earlier ones."""
+    taught = [f"label_files of {finding}" for finding in examples.table.findings]
+    kept = {key: value for key, value in known.training.items() if key not in taught}
     files = ", ".join(examples.table.files)
-    return {f"label_files of {finding}": files for finding in examples.table.findings if files}
+    return kept | {ENCODER_SCANS: learned} | (dict.fromkeys(taught, files) if files else {})
 
 
 def _check_names(known: Bundle, findings: Sequence[str], *, again: bool) -> None:

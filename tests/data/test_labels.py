@@ -226,6 +226,19 @@ def test_files_may_not_disagree_about_patients_and_parts(tmp_path: Path) -> None
         join_labels(parts, SCANS, NONE)
 
 
+def test_a_patient_and_his_pseudonym_are_one(tmp_path: Path) -> None:
+    """A dataset's labels.csv holds pseudonyms, what a hospital adds may hold its own ids."""
+    a = pseudonym("patient", "A", key=salt())
+    first, second = f"path,patient_id,x\na/1.png,{a},1\n", "path,patient_id,x\na/1.png,A,0\n"
+    for texts, expected in (((first, second), 0), ((second, first), 1)):
+        assert join_labels(files(tmp_path, *texts), SCANS, NONE).values[0, 0] == expected
+    with pytest.raises(LabelError, match=rf"b.csv, row 2: 'a/1.png' is also in row 2 of .*, as of patient {a}, not B"):
+        join_labels(files(tmp_path, first, second.replace(",A,", ",B,")), SCANS, NONE)
+    leak = files(tmp_path, first, "path,patient_id,x\nb/1.png,A,1\n")
+    with pytest.raises(LabelError, match="the scans of patient A are in the parts 'train' and 'test'"):
+        join_labels(leak, SCANS, NONE)
+
+
 def test_classes_that_exclude_each_other_no_more_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes = "path,a,b,c\na/1.png,1,0,0\nb/1.png,0,0,1\n"
     moved = join_labels(files(tmp_path, classes, "path,a,b\na/1.png,0,1\n"), SCANS, NONE)

@@ -121,6 +121,15 @@ def test_what_the_encoder_has_seen_is_said_where_it_was_trained(
             assert said == caveats
 
 
+def test_a_linear_probe_of_an_encoder_that_labels_trained(tuned: Path, dataset: Dataset, tmp_path: Path) -> None:
+    """The probe left the encoder as it was, and it had learned from these very scans."""
+    probe = medtl.finetune(dataset.folder, out=tmp_path / "probe", strategy="linear", encoder=tuned)
+    taught = medtl.teach(probe, dataset.folder, labels=csv(tmp_path / "new.csv", "blob"), out=tmp_path / "taught")
+    again = medtl.teach(taught, dataset.folder, labels=csv(tmp_path / "b.csv", "dot"), out=tmp_path / "again")
+    for about, finding in ((read_bundle(taught)[0], "blob"), (read_bundle(again)[0], "dot")):
+        assert any("the encoder was trained on 24 of the examples" in caveat for caveat in about.caveats[finding])
+
+
 def test_the_reference_learns_the_examples(bundle: Path, taught: Path, dataset: Dataset) -> None:
     before, after = read_reference(bundle), read_reference(taught)
     assert after.scan_ids == before.scan_ids, "the examples were among the scans that it was trained on"
@@ -222,6 +231,11 @@ def test_examples_from_a_page_teach_what_a_dataset_teaches(
     logit = [np.log(p[:, 1] / (1 - p[:, 1])) * t for p, t in zip((one, other), temperatures, strict=True)]
     np.testing.assert_allclose(logit[0], logit[1], atol=0.02)
     assert (out.parent / FOLDER).is_dir() is False and (bundle.parent / FOLDER).is_dir(), "kept beside the bundle"
+    anew = medtl.teach(taught, examples, finding="blob", out=tmp_path / "anew", replace=True)
+    assert "label_files of blob" in read_bundle(taught)[0].training
+    assert (
+        "label_files of blob" not in read_bundle(anew)[0].training and "new.csv" not in (anew / "card.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
