@@ -30,7 +30,7 @@ HEAD = "".join(
 NO_HEAT = ""
 """In place of a finding: no heatmap."""
 NOWHERE = "Nothing in this scan speaks for {}: no heatmap."
-FINER = "No heatmap: what speaks for {} lies in finer levels of the network, which Grad-CAM does not show."
+FINER = "No heatmap: what speaks for {}, if anything, lies in finer levels, which Grad-CAM does not show."
 """In place of a heatmap where Grad-CAM's layer has nothing; of heads that read several levels it does not tell all."""
 LEVEL = 0.5
 """Of a heatmap's largest value: what the outline surrounds."""

@@ -407,7 +407,7 @@ def waiting() -> list[threading.Timer]:
         ((), "Nothing in this scan speaks for pneumonia: no heatmap."),
         (
             (8, 16),
-            "No heatmap: what speaks for pneumonia lies in finer levels of the network, which Grad-CAM does not show.",
+            "No heatmap: what speaks for pneumonia, if anything, lies in finer levels, which Grad-CAM does not show.",
         ),
     ],
 )
