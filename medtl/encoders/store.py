@@ -104,11 +104,10 @@ def start_from(
     if (path / BUNDLE).is_file():
         return _from_folder(path, *_load_bundle(path), spec=spec, network=network, input_px=input_px)
     encoder, run_spec, about = load_encoder(path)
-    side = run_spec.input_px or encoder.input_px
-    if enlarge and spec.dims == 2:
-        side = max(side, default_px(encoder.name, size_px=spec.size_px))
-    found = encoder, run_spec, about["history"]
-    return _from_folder(path, *found, spec=spec, network=network, input_px=input_px or side)
+    if enlarge and spec.dims == 2 and input_px is None:
+        learned_at = run_spec.input_px or encoder.input_px
+        input_px = max(learned_at, default_px(encoder.name, size_px=spec.size_px))
+    return _from_folder(path, encoder, run_spec, about["history"], spec=spec, network=network, input_px=input_px)
 
 
 def _from_file(path: Path, *, spec: PreprocessSpec, network: str | None, input_px: int | None) -> Start:

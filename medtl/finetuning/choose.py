@@ -74,9 +74,9 @@ def choose(
     choice, judged = _read(work / SAVED)
     if not judged:
         return choice
-    whole = (Fold(fit=parts.fit, held=parts.calibrate),)
     named = _plan(plan, start, parts, choice.strategy)
-    return replace(choice, fitted=crossfit(data, labels, whole, start, named, work / "folds", resume=True).fitted)
+    again = crossfit(data, labels, _whole(parts), start, named, work / "folds", resume=True)
+    return replace(choice, fitted=again.fitted)
 
 
 def _chosen(
@@ -92,9 +92,7 @@ def _chosen(
     if len(names) == 1 if calibrated else len(parts.fit) > MOST_LABELS:
         return Choice(strategy=names[0], why=asked, out_of_fold=None)
     patients = data.manifest["patient_id"].to_numpy(dtype=str)
-    folds: tuple[Fold, ...] = (Fold(fit=parts.fit, held=parts.calibrate),)
-    if not calibrated:
-        folds = folds_of(labels, parts.fit, patients, seed=plan.seed)
+    folds = _whole(parts) if calibrated else folds_of(labels, parts.fit, patients, seed=plan.seed)
     if not folds:
         why = f"{asked}; nothing was compared: fewer than {FEWEST} patients with or without each finding"
         say(f"{names[0]}: {why}")
@@ -174,6 +172,11 @@ class _Gain:
         p, n = weight[self.positive], weight[self.negative]
         total = float(p @ self.pairs @ n)
         return float(p @ self.gains @ n) / total if total else float("nan")
+
+
+def _whole(parts: Parts) -> tuple[Fold, ...]:
+    """All scans to learn from, judged by those that calibrate."""
+    return (Fold(fit=parts.fit, held=parts.calibrate),)
 
 
 def _plan(plan: FinetuneConfig, start: Start, parts: Parts, name: str) -> FinetuneConfig:

@@ -26,6 +26,7 @@ from medtl.encoders.table import SMALL_ENCODER, build_encoder
 from medtl.inference.bundle import Bundle, Classifier, write_bundle
 from medtl.inference.runtime import Detector, load
 from medtl.review.store import ReviewStore
+from tests.app.door import Door
 from tests.app.people import add_people, log_in
 
 FINDINGS = ("pneumonia", "large_nodule")
@@ -140,6 +141,15 @@ def blank(context: BrowserContext) -> Iterator[Page]:
         page.evaluate("localStorage.clear(), sessionStorage.clear()")
     page.close()
     context.clear_cookies()
+
+
+@pytest.fixture(scope="module")
+def door(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """With people, and no case."""
+    door = Door(bundle_folder, tmp_path_factory.mktemp("door"))
+    add_people(door.store)
+    yield door
+    door.store.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from medtl.review import cases, verdicts
 from medtl.review.records import NewCase, Score, Verdict
 from medtl.review.users import User
 from tests.app.conftest import write_tiny
+from tests.app.door import COOKIE, Door
 from tests.app.people import PASSWORD, add_people, type_in
-from tests.app.test_login import COOKIE, Door
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from app.owners import REMEMBERED, Owners
 from app.server import private_files
 from app.uploads import UploadRefusedError, checked
 from medtl.review.users import User
+from tests.app.door import Door
 from tests.app.people import add_people
-from tests.app.test_login import Door
 
 EXE = b"MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00" + bytes(5000)
 ELF = b"\x7fELF\x02\x01\x01\x00" + bytes(5000)

@@ -7,68 +7,24 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import update
 from starlette.requests import Request
 from starlette.routing import Mount, Route
-from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from app.auth import Login, user_of
-from app.figures import Figures
+from app.auth import user_of
 from app.first_admin import VALID_FOR_S, FirstAdmin
-from app.proxy import LOOPBACK, network
+from app.proxy import network
 from app.server import serve
-from app.ui import Page
-from app.web import guarded, mounted
 from medtl.errors import ReviewError
-from medtl.inference.runtime import load
 from medtl.review import sessions, users
 from medtl.review.moments import now
 from medtl.review.schema import SESSIONS
-from medtl.review.store import ReviewStore
+from tests.app.door import COOKIE, PORT, Door
 from tests.app.people import PASSWORD, add_people, as_user, type_in
 
-PORT = 7860
-COOKIE = f"medtl_session_{PORT}"
 OPEN = {"/login", "/login.css", "/health"}
 """All that answers 200 to nobody; /metrics does on this machine, /setup with its token."""
-
-
-class Door:
-    """A server in this process, and browsers in front of it."""
-
-    def __init__(self, bundle: Path, folder: Path, **arrival: Any) -> None:
-        self.store = ReviewStore(folder / "r.db")
-        detector = load(bundle)
-        self.first_admin = FirstAdmin(self.store)
-        login = Login(self.store, port=PORT, first_admin=self.first_admin)
-        figures = Figures(self.store, bundle_id=detector.bundle.bundle_id, folder=bundle)
-        self.page = Page(detector, self.store, folder=Path("no-bundle"))
-        self.app: FastAPI = mounted(self.page, login, figures)
-        known = {"root": "", "trusted": None, "hosts": LOOPBACK} | arrival
-        self.guarded = guarded(self.app, login, figures, **known)
-
-    def browser(self, *, host: str = "127.0.0.1", scheme: str = "http") -> TestClient:
-        base = f"{scheme}://127.0.0.1:{PORT}"
-        return TestClient(self.guarded, base_url=base, client=(host, 50_000), follow_redirects=False)
-
-    def logged_in(self, name: str) -> TestClient:
-        browser = self.browser()
-        browser.cookies.set(COOKIE, sessions.begin(self.store, user(self.store, name)))
-        return browser
-
-
-def user(store: ReviewStore, name: str) -> users.User:
-    return next(each for each in users.listing(store) if each.name == name)
-
-
-@pytest.fixture(scope="module")
-def door(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    door = Door(bundle_folder, tmp_path_factory.mktemp("door"))
-    add_people(door.store)
-    yield door
-    door.store.close()
 
 
 @pytest.fixture

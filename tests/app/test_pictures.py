@@ -2,8 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +11,9 @@ from app.pictures import INLINE_BYTES, Pictures
 from app.viewer_html import Look
 from app.windowing import AS_READ, Window
 from medtl.data.scan import Scan
-from tests.app.people import add_people
-from tests.app.test_login import Door
+from tests.app.door import Door
 
 AS_IT_IS = Window(name=AS_READ, centre=50, width=100)
-
-
-@pytest.fixture(scope="module")
-def door(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    door = Door(bundle_folder, tmp_path_factory.mktemp("door"))
-    add_people(door.store)
-    yield door
-    door.store.close()
 
 
 def look(seed: int = 0, *, side: int = 800, window: Window = AS_IT_IS) -> Look:
