@@ -1,4 +1,4 @@
-# Two commands: `make demo` shows the whole story, `make test` runs the tests.
+# Two commands: `make demo` shows the whole story, `make test` runs the tests; `make fast` leaves out those in a browser.
 # Each sets up .venv first where it is missing or older than the lock file; after that both work offline.
 # The tests start many processes: they keep compiled modules even where the environment says not to.
 
@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 OUT ?= $(shell if [ -w . ]; then echo medtl-demo; else echo "$${TMPDIR:-/tmp}/medtl-demo-$$(id -un)"; fi)
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test check clean
+.PHONY: demo test fast check clean
 
 demo: $(INSTALLED)
 	@$(VENV)/bin/medtl demo --out "$(OUT)"
@@ -15,6 +15,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@echo "medtl: running the tests"
 	@PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal $(TESTS)
+
+fast: $(INSTALLED)
+	@PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(TESTS)
 
 check: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .

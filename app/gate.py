@@ -31,7 +31,10 @@ PAGE = (
     "/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/logout", METRICS,
     "/gradio_api/info", "/gradio_api/startup-events", "/gradio_api/app_id", "/gradio_api/theme.css",
 )  # fmt: skip
-ASSETS = ("/assets/", "/static/", "/svelte/", pictures.PATH)
+CODE = "/assets/"
+"""Scripts and styles of Gradio, whose names change with what they hold."""
+KEPT = b"private, max-age=31536000, immutable"
+ASSETS = (CODE, "/static/", "/svelte/", pictures.PATH)
 EVENTS = ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/")
 STREAM, BEAT, UPLOAD = "/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/upload"
 FILES = ("/gradio_api/file=", "/gradio_api/file/", "/gradio_api/stream/", "/gradio_api/proxy=")
@@ -53,7 +56,7 @@ class Stopped(Exception):  # noqa: N818 what the gate does, and no fault
 
 
 class Headers:
-    """ASGI middleware: answers are not kept by the browser, and load nothing from elsewhere."""
+    """ASGI middleware: answers load nothing from elsewhere, and the browser keeps none but Gradio's own code."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -61,10 +64,11 @@ class Headers:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
+                code = _path(scope).startswith(CODE) and message["status"] == 200
                 stricter = [pair for pair in message["headers"] if pair[0] == b"content-security-policy"]
                 wanted = {
                     b"content-security-policy": POLICY.encode(),
-                    b"cache-control": b"no-store",
+                    b"cache-control": KEPT if code else b"no-store",
                     b"x-content-type-options": b"nosniff",
                     b"x-frame-options": b"DENY",
                     b"referrer-policy": b"same-origin",
@@ -109,7 +113,7 @@ class Gate:
             Stopped: it may not pass.
         """
         request = Request(scope)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = _path(scope)
         if scope["method"] not in ("GET", "HEAD") and not _same_origin(request):
             raise _no(403, "this was asked for by another site")
         if path not in OPEN:
@@ -188,6 +192,11 @@ class Gate:
             await send(message)
 
         return replayed, noting
+
+
+def _path(scope: Any) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _same_origin(request: Request) -> bool:

@@ -60,6 +60,13 @@ def write_scans(folder: Path, *, patients: int = 60, images: int = 2) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a browser is slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def undrawn() -> Iterator[None]:
     """A `health.png` of one pixel, as drawing takes longer than a short run; `drawn` draws it."""

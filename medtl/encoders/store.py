@@ -51,7 +51,9 @@ class Start:
 def default_start(*, dims: int, network: str | None, input_px: int | None, few: bool = False) -> str:
     """The start that is taken when nobody chooses: ImageNet for images, and for volumes with few labels, unless a
     network or an input side is asked for that its encoder does not have."""
-    suits = network in (None, IMAGENET_ENCODER) and (input_px is None or input_px >= find(IMAGENET_ENCODER).smallest_px)
+    suits = network in (None, IMAGENET_ENCODER) and (
+        input_px is None or input_px >= find(IMAGENET_ENCODER).least_px(dims)
+    )
     return "imagenet" if suits and (dims == 2 or few) else "random"
 
 
@@ -96,7 +98,8 @@ def start_from(
             )
         side = input_px or default_px(IMAGENET_ENCODER, size_px=spec.size_px, dims=spec.dims)
         encoder = build_encoder(IMAGENET_ENCODER, input_px=side, dims=spec.dims, channels=spec.channels)
-        encoder.net.load_state_dict(imagenet_weights(in_channels=spec.channels, dims=spec.dims))
+        # What goes along depth begins as a mean, and has no weights of images.
+        encoder.net.load_state_dict(encoder.net.state_dict() | imagenet_weights(in_channels=spec.channels))
         return Start(encoder=encoder, spec=spec.at(side), origin="imagenet", history=("ImageNet",))
     path = Path(origin)
     if path.is_file():

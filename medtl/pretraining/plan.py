@@ -45,7 +45,7 @@ TRY_SHARE = 0.04
 IMAGES = ((SMALL_ENCODER, 64), (SMALL_ENCODER, 96), ("resnet18", 128), ("resnet50", 224))
 VOLUMES = ((SMALL_VOLUME_ENCODER, 48), (SMALL_ENCODER, 48), ("resnet18", 64), ("resnet18", 96))
 FROM_IMAGENET = {2: ((IMAGENET_ENCODER, 96), (IMAGENET_ENCODER, 128), (IMAGENET_ENCODER, 224)),
-                 3: ((IMAGENET_ENCODER, 64), (IMAGENET_ENCODER, 96))}  # fmt: skip
+                 3: ((IMAGENET_ENCODER, 48), (IMAGENET_ENCODER, 64))}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def candidates(
         offered = [(network, side) for _, side in offered]
     if input_px is not None:
         return list(dict.fromkeys((name, input_px) for name, _ in offered))
-    fitting = [(name, max(min(side, size_px), find(name).smallest_px)) for name, side in offered]
+    fitting = [(name, max(min(side, size_px), find(name).least_px(dims))) for name, side in offered]
     return list(dict.fromkeys(fitting))
 
 

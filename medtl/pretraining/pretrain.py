@@ -132,7 +132,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     input_px = start.spec.input_px or encoder.input_px
     seconds = FOR_STEPS * 60 * plan.minutes
     pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=seconds)
-    least_px = find(encoder.name).smallest_px
+    least_px = find(encoder.name).least_px(encoder.dims)
     views_at = partial(
         view_batches, data, sampler, start.spec, plan.views, n_views=module.n_views, n_crops=module.n_crops,
         seed=plan.seed, part=together.part_of(part_size),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, func, not_, or_, select
 
 from medtl.config import closest
 from medtl.errors import ReviewError
@@ -117,6 +117,25 @@ def next_case(store: ReviewStore, *, by: User, where: Filter = ALL, status: str 
     Raises:
         ReviewError: another status, or a reader who wants to adjudicate.
     """
+    with store.transaction() as connection:
+        case = _most_urgent(connection, by, where, status)
+        if case is not None:
+            hold(connection, case.id, by)
+            case = read(connection, seen_by(by).where(CASES.c.id == case.id), by)[0]
+        return case
+
+
+def upcoming(store: ReviewStore, *, by: User, where: Filter = ALL, status: str = "open") -> Case | None:
+    """What `next_case` would claim now.
+
+    Raises:
+        ReviewError: as `next_case`.
+    """
+    with store.reading() as connection:
+        return _most_urgent(connection, by, where, status)
+
+
+def _most_urgent(connection: Connection, by: User, where: Filter, status: str) -> Case | None:
     if status not in ("open", "adjudicate") or (status == "adjudicate" and not by.leads):
         raise ReviewError(
             f"{by.name} ({by.role}) cannot take the next case of status '{status}'; expected open, or "
@@ -125,14 +144,8 @@ def next_case(store: ReviewStore, *, by: User, where: Filter = ALL, status: str 
     wanted = seen_by(by).where(*_conditions(replace(where, status=""), by), CASES.c.status == status, not_(_held()))
     if status == "open":
         wanted = wanted.where(READINGS.c.finished_at.is_(None))
-    with store.transaction() as connection:
-        first = connection.execute(
-            wanted.with_only_columns(CASES.c.id).order_by(CASES.c.urgency.desc(), CASES.c.id.desc()).limit(1)
-        ).scalar_one_or_none()
-        if first is None:
-            return None
-        hold(connection, first, by)
-        return read(connection, seen_by(by).where(CASES.c.id == first), by)[0]
+    found = read(connection, wanted.order_by(CASES.c.urgency.desc(), CASES.c.id.desc()).limit(1), by)
+    return found[0] if found else None
 
 
 def _conditions(where: Filter, by: User) -> Iterator[ColumnElement[bool]]:

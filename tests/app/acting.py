@@ -108,10 +108,9 @@ class Actor:
         place = self.shown.get(self.page.case.current, "0") if place is None else place
         region = f"{region}@{place}" if region and "@" not in region else region
         flow = self.page.flow
-        history = self.shown[flow.history]
-        return self.take(
-            flow.keep(self.request, self.reading, history, token, region, note, instead, bad, to_teach, marked, *said)
-        )
+        chosen = (note, instead, bad, to_teach, marked, *said)
+        of_the_page = (self._where(), self.shown[flow.history], token, region, self.reading)
+        return self.take(flow.keep(self.request, *of_the_page, *chosen, *self.settings))
 
     def go(self) -> "Actor":
         step = self.shown[self.page.flow.step]

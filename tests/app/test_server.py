@@ -1,6 +1,7 @@
 """What is checked before the page is shown, and what the server gives away."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,12 @@ def test_what_the_server_gives_away(url: str, folder: Path) -> None:
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert page.headers["cache-control"] == "no-store"
+    code = re.search(r"/?assets/[\w.-]+\.js", page.text)
+    assert code is not None
+    address = "/" + code.group().lstrip("/")
+    assert reader.get(address).headers["cache-control"] == "private, max-age=31536000, immutable"
+    missing = reader.get("/assets/none-00000000.js")
+    assert missing.status_code == 404 and missing.headers["cache-control"] == "no-store"
     assert reader.get("/", headers={"host": "evil.example"}).status_code == 400, "DNS rebinding"
     assert reader.get("/gradio_api/info").json()["named_endpoints"] == {}
     for path in (folder / "r.db", "/etc/passwd"):

@@ -23,7 +23,7 @@ EXPECTED = {
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", TABLE)
 def test_every_parameter_is_in_one_stage(name: str, dims: int) -> None:
-    encoder = build_encoder(name, input_px=TABLE[name].smallest_px, dims=dims)
+    encoder = build_encoder(name, input_px=TABLE[name].least_px(dims), dims=dims)
     stages = stages_of(encoder)
     found = [id(parameter) for stage in stages for parameter in stage.parameters]
     assert sorted(found) == sorted(map(id, encoder.parameters()))

@@ -144,7 +144,7 @@ def test_the_start_when_nobody_chooses(asked: dict[str, Any], expected: str) -> 
 
 def test_imagenet_start_for_volumes() -> None:
     start = start_from("imagenet", spec=VOLUMES)
-    assert (start.encoder.dims, start.encoder.channels, start.spec.input_px) == (3, 2, 64)
+    assert (start.encoder.dims, start.encoder.channels, start.spec.input_px) == (3, 2, 48)
 
 
 def test_a_bundle_s_encoder_is_a_start(bundle: Path, dataset: Dataset) -> None:

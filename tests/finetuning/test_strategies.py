@@ -23,7 +23,7 @@ GRADIENTS = [name for name, row in STRATEGIES.items() if row.trains != "head"]
 
 def classifier_of(name: str, dims: int = 2) -> Classifier:
     torch.manual_seed(0)
-    side = 16 if dims == 3 and TABLE[name].smallest_px == 16 else TABLE[name].smallest_px
+    side = TABLE[name].least_px(dims)
     classifier = Classifier(build_encoder(name, input_px=side, dims=dims), 1).train()
     momenta = {norm: norm.momentum for norm in classifier.modules() if isinstance(norm, _BatchNorm)}
     for norm in momenta:

@@ -189,6 +189,17 @@ def test_the_next_case_is_the_most_urgent_free_unread_one(store: ReviewStore) ->
             worklist.next_case(store, by=by, status=status)
 
 
+def test_what_comes_next_is_said_without_taking_it(store: ReviewStore) -> None:
+    cases.add(store, [scan("s1", 0.9), scan("s2", 0.7), scan("s3", 0.5)])
+    for expected in ("s1", "s2", "s3"):
+        said = [worklist.upcoming(store, by=by) for by in (A, B)]
+        assert [case.scan_id for case in said] == [expected] * 2, "nobody holds it, others hold the earlier ones"
+        assert worklist.next_case(store, by=A).scan_id == expected
+    assert worklist.upcoming(store, by=B) is None
+    with pytest.raises(ReviewError, match="cannot take the next case of status 'adjudicate'"):
+        worklist.upcoming(store, by=A, status="adjudicate")
+
+
 def test_the_next_case_of_a_second_reader_and_of_a_lead(store: ReviewStore) -> None:
     number = cases.add(store, [scan("s1", readings_wanted=2)])[0]
     read(store, number, A)

@@ -41,14 +41,22 @@ class Scene:
 
 
 def draw_health(
-    path: Path, lines: Sequence[Check], scene: Scene, now: Tensor, *, title: str, steps: int, thorough: bool
+    path: Path,
+    lines: Sequence[Check],
+    scene: Scene,
+    now: Tensor,
+    *,
+    title: str,
+    method: str,
+    steps: int,
+    thorough: bool,
 ) -> None:
     """Draw the curves so far, and the sample as the network sees it now.
 
     Args:
         lines: of `metrics.jsonl`.
         now: (N, D) embeddings of the sample.
-        title: what is being trained.
+        title: what is being trained, and with which method.
         steps: planned.
         thorough: take the time for a better map.
     """
@@ -59,7 +67,7 @@ def draw_health(
     probed = "knn_auroc" in checks[0]
     figure = Figure(figsize=(15, 9.4), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(sentence(checks, steps=steps), fontsize=15, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(sentence(checks, steps=steps, method=method), fontsize=15, fontweight="bold", x=0.01, ha="left")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1, 1.7])
     top, bottom = parts
     axes = top.subplots(1, 4 if probed else 3)

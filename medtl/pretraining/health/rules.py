@@ -19,6 +19,8 @@ OUTPUTS = "std"
 """What objectives call the spread of their outputs; of several that are learned together `name.std`."""
 LEAST_KEPT = 1 / 3
 """A collapse is also a loss: less than this share of what the start had, for starts that are flat themselves."""
+RESTORING = ("masking", "restoration")
+"""Families whose loss no constant embedding can meet."""
 RANK_GAIN, UNIFORMITY_GAIN = 1.01, 0.01
 """Less than this is no improvement."""
 
@@ -57,8 +59,13 @@ def _warm(check: Check, steps: int) -> bool:
     return bool(check["step"] <= max(WARMUP * steps, WARMUP_STEPS))
 
 
-def collapsed(checks: Sequence[Check], *, steps: int) -> bool:
-    """Whether the last two checks after warm-up were flat; one alone may be a passing dip."""
+def collapsed(checks: Sequence[Check], *, steps: int, method: str) -> bool:
+    """Whether the last two checks after warm-up were flat; one alone may be a passing dip.
+
+    What restores a scan begins with what all scans have in common: flat at first, and no collapse.
+    """
+    if all(each.family in RESTORING for each in methods_of(method).values()):
+        return False
     late = [check for check in checks if not _warm(check, steps)]
     return len(late) >= 2 and all(flat(check, checks[0]) for check in late[-2:])
 
@@ -96,7 +103,7 @@ def stalled(checks: Sequence[Check], *, patience: int | None) -> bool:
     return len([check for check in checks if check["step"] > last]) >= patience
 
 
-def sentence(checks: Sequence[Check], *, steps: int) -> str:
+def sentence(checks: Sequence[Check], *, steps: int, method: str) -> str:
     """Whether it looks healthy, for a person at a glance."""
     start, now = checks[0], checks[-1]
     told = f"RankMe {start['rankme']:.0f} → {now['rankme']:.0f}"
@@ -106,7 +113,7 @@ def sentence(checks: Sequence[Check], *, steps: int) -> str:
         told += f", {what}"
         if _warm(now, steps):
             return f"Warming up, nothing to be said yet: {told}"
-        alarm = collapsed(checks, steps=steps)
+        alarm = collapsed(checks, steps=steps, method=method)
         return f"{'Collapsed, scans look alike' if alarm else 'Look closer, is it collapsing?'}: {told}"
     worse = now["uniformity"] > start["uniformity"] and now["rankme"] < start["rankme"]
     if "knn_auroc" in now:

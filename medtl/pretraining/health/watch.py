@@ -126,7 +126,7 @@ class Watch:
                     log.write(json.dumps({"step": 0} | self._at_start) + "\n")
             checks = checks_of(read_lines(self._metrics))
             self._forget_what_a_kill_cut_off(checks)
-            if collapsed(checks, steps=self._training.steps):
+            if collapsed(checks, steps=self._training.steps, method=self._training.method):
                 self._draw(last=True)
                 raise RunError(self._alarm(checks))
             if self._is_best(checks) and checks[-1]["step"] == done:
@@ -244,7 +244,16 @@ class Watch:
             title = f"{self._encoder.name}, {self._training.method}"
             lines, steps = read_lines(self._metrics), max(self._done, self._training.steps)
             path = self._folder / "health.png"
-            draw_health(path, lines, self._scene, self._now, title=title, steps=steps, thorough=last)
+            draw_health(
+                path,
+                lines,
+                self._scene,
+                self._now,
+                title=title,
+                method=self._training.method,
+                steps=steps,
+                thorough=last,
+            )
         self._last_drawing = self._drawing - before
 
     def _thumbnails(self, places: Rows) -> npt.NDArray[np.uint8]:

@@ -49,7 +49,7 @@ class VoCo(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.config = config
-        self.smallest_px = min(SMALLEST_CROP_PX, find(encoder.name).smallest_px)
+        self.smallest_px = min(SMALLEST_CROP_PX, find(encoder.name).least_px(encoder.dims))
         self.projection = projector(encoder.embedding_dim, encoder.embedding_dim, config.projection_dim)
 
     def forward(self, views: Views) -> tuple[Tensor, dict[str, float]]:

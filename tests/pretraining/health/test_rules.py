@@ -28,9 +28,9 @@ def checks(curve, **more):
 def test_healthy_runs_give_no_alarm(name: str) -> None:
     curve = checks(HEALTHY[name])
     for end in range(1, len(curve) + 1):
-        assert not collapsed(curve[:end], steps=500)
+        assert not collapsed(curve[:end], steps=500, method="simclr")
         assert not any(flat(check, curve[0]) for check in curve)
-    assert sentence(curve, steps=500).startswith("Looks healthy: RankMe")
+    assert sentence(curve, steps=500, method="simclr").startswith("Looks healthy: RankMe")
 
 
 def test_the_dip_of_the_first_steps_is_no_alarm() -> None:
@@ -38,24 +38,30 @@ def test_the_dip_of_the_first_steps_is_no_alarm() -> None:
     curve = checks([(15.6, 0.109), (8.0, 0.05), (4.9, 0.030), (3.5, 0.026), (8, 0.066), (20, 0.235), (31.5, 0.565)])
     for i, check in enumerate(curve):
         check["step"] = 10 * i
-    assert flat(curve[2], curve[0]) and not any(collapsed(curve[:end], steps=200) for end in range(1, 8))
-    assert sentence(curve[:4], steps=200).startswith("Warming up, nothing to be said yet: RankMe 16 → 4")
+    assert flat(curve[2], curve[0]) and not any(
+        collapsed(curve[:end], steps=200, method="simclr") for end in range(1, 8)
+    )
+    assert sentence(curve[:4], steps=200, method="simclr").startswith(
+        "Warming up, nothing to be said yet: RankMe 16 → 4"
+    )
 
 
 @pytest.mark.parametrize("end", [(40.0, 0.01), (1.02, 0.3), (1.0, 0.0)])
 def test_two_flat_checks_after_warm_up_are_a_collapse(end: tuple[float, float]) -> None:
     once, twice = checks([(39, 0.13), (35, 0.2), end]), checks([(39, 0.13), (35, 0.2), end, end])
-    assert not collapsed(once, steps=1000) and collapsed(twice, steps=1000)
-    assert sentence(once, steps=1000).startswith("Look closer, is it collapsing?")
-    assert sentence(twice, steps=1000).startswith("Collapsed, scans look alike: RankMe 39")
-    assert not collapsed(checks([(39, 0.13), end, (30, 0.2), end]), steps=1000), "not in a row"
-    assert not collapsed(checks([(39, 0.13), end, end]), steps=10_000), "still warming up"
+    assert not collapsed(once, steps=1000, method="simclr") and collapsed(twice, steps=1000, method="simclr")
+    assert sentence(once, steps=1000, method="simclr").startswith("Look closer, is it collapsing?")
+    assert sentence(twice, steps=1000, method="simclr").startswith("Collapsed, scans look alike: RankMe 39")
+    assert not collapsed(checks([(39, 0.13), end, (30, 0.2), end]), steps=1000, method="simclr"), "not in a row"
+    assert not collapsed(twice, steps=1000, method="mae"), "restoring begins so"
+    assert collapsed(twice, steps=1000, method="simclr+genesis"), "contrast alone could"
+    assert not collapsed(checks([(39, 0.13), end, end]), steps=10_000, method="simclr"), "still warming up"
 
 
 def test_a_start_that_is_flat_itself_is_no_collapse() -> None:
     """An ImageNet network that was inflated for volumes begins with a spread below the limit."""
-    assert not collapsed(checks([(11, 0.043), (12, 0.03), (12, 0.02), (12, 0.02)]), steps=400)
-    assert collapsed(checks([(11, 0.043), (12, 0.03), (12, 0.01), (12, 0.01)]), steps=400)
+    assert not collapsed(checks([(11, 0.043), (12, 0.03), (12, 0.02), (12, 0.02)]), steps=400, method="simclr")
+    assert collapsed(checks([(11, 0.043), (12, 0.03), (12, 0.01), (12, 0.01)]), steps=400, method="simclr")
 
 
 def test_outputs_that_are_all_the_same_are_a_collapse_too() -> None:
@@ -63,10 +69,12 @@ def test_outputs_that_are_all_the_same_are_a_collapse_too() -> None:
     curve = checks([(22, 0.134), (24.7, 0.530), (23.9, 0.524), (24.1, 0.523), (23.4, 0.527)])
     for key in ("std", "byol.std"):
         dead = [curve[0], *[check | {key: 0.02} for check in curve[1:]]]
-        assert collapsed(dead, steps=1000)
-        assert sentence(dead, steps=1000).endswith(f"RankMe 22 → 23, {key} of the method's outputs 0.020")
+        assert collapsed(dead, steps=1000, method="simclr")
+        assert sentence(dead, steps=1000, method="simclr").endswith(
+            f"RankMe 22 → 23, {key} of the method's outputs 0.020"
+        )
         alive = [curve[0], *[check | {key: 0.9} for check in curve[1:]]]
-        assert not collapsed(alive, steps=1000)
+        assert not collapsed(alive, steps=1000, method="simclr")
 
 
 def test_early_stopping_with_labels_counts_checks_without_a_better_probe() -> None:
@@ -76,7 +84,7 @@ def test_early_stopping_with_labels_counts_checks_without_a_better_probe() -> No
     assert improvements(curve) == [100, 200], "the start is the baseline, not a candidate; equal is not better"
     assert not stalled(curve[:-1], patience=3) and stalled(curve, patience=3)
     assert not stalled(curve, patience=4) and not stalled(curve, patience=None)
-    assert "less is told apart than at the start" in sentence(curve, steps=500)
+    assert "less is told apart than at the start" in sentence(curve, steps=500, method="simclr")
 
 
 def test_early_stopping_without_labels_needs_both_figures_to_stand_still() -> None:
