@@ -8,7 +8,7 @@ judged on the test part: by a kNN and a logistic regression on all labels of the
 labels, half of them positive, each of another patient, by a linear probe and by LP-FT (random weights: full). Printed
 are means over the draws and differences to random weights, and to ImageNet adapted in the same way, with intervals
 (bootstrap over test patients, paired). Made again, it goes on, also with further strategies. Of volumes ImageNet's
-network gets a head only: a step of its training takes 8 s.
+network gets a head only, as is the default.
 """
 
 import argparse

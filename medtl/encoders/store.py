@@ -48,13 +48,13 @@ class Start:
         return self.pretrained and not learned_elsewhere(self.origin)
 
 
-def default_start(*, dims: int, network: str | None, input_px: int | None, few: bool = False) -> str:
-    """The start that is taken when nobody chooses: ImageNet for images, and for volumes with few labels, unless a
-    network or an input side is asked for that its encoder does not have."""
+def default_start(*, dims: int, network: str | None, input_px: int | None) -> str:
+    """The start that is taken when nobody chooses: ImageNet, unless a network or an input side is asked for that its
+    encoder does not have."""
     suits = network in (None, IMAGENET_ENCODER) and (
         input_px is None or input_px >= find(IMAGENET_ENCODER).least_px(dims)
     )
-    return "imagenet" if suits and (dims == 2 or few) else "random"
+    return "imagenet" if suits else "random"
 
 
 def learned_elsewhere(origin: str | Path) -> bool:

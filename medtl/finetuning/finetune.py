@@ -96,7 +96,8 @@ def finetune(
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
     few = len(parts.fit) <= FEW_VOLUMES and plan.strategy in (AUTO, "linear") and semi_of(plan) == "none"
-    encoder = plan.encoder or default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px, few=few)
+    usual = default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
+    encoder = plan.encoder or (usual if few or data.spec.dims == 2 else "random")
     start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px, enlarge=True)
     plan = plan.model_copy(update={"encoder": encoder})
     if plan.tasks != asked.tasks:

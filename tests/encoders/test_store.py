@@ -132,10 +132,11 @@ def test_a_run_on_images_does_not_fit_volumes(run: Path) -> None:
     ("asked", "expected"),
     [
         ({"dims": 2}, "imagenet"),
-        ({"dims": 3}, "random"),
-        ({"dims": 3, "few": True}, "imagenet"),
-        ({"dims": 3, "few": True, "network": "resnet18"}, "random"),
-        ({"dims": 2, "input_px": 32}, "random"),
+        ({"dims": 3}, "imagenet"),
+        ({"dims": 3, "network": "resnet18"}, "random"),
+        ({"dims": 2, "input_px": 48}, "random"),
+        ({"dims": 3, "input_px": 48}, "imagenet"),
+        ({"dims": 3, "input_px": 32}, "random"),
     ],
 )
 def test_the_start_when_nobody_chooses(asked: dict[str, Any], expected: str) -> None:
