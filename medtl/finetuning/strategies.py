@@ -125,7 +125,7 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule(start="random", candidates=("full",)),
-    Rule(start="elsewhere", dims=3, most_labels=FEW_VOLUMES, candidates=("linear",)),
+    Rule(start=None, dims=3, most_labels=FEW_VOLUMES, candidates=("linear",)),
     Rule(start=None, most_labels=100, candidates=("wise-ft", "linear")),
     Rule(start=None, candidates=("lp-ft", "linear")),
 )
