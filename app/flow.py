@@ -67,8 +67,8 @@ class Flow:
         self.frame.upload.upload(self.take_in, [self.frame.upload, *given], self.outputs, **ONE_AT_A_TIME)
         kept = sign.save.click(
             self.keep,
-            [self.where, self.history, view.token, view.viewer.region, view.reading, *sign.choices, *view.settings],
-            self.outputs,
+            [view.reading, self.history, view.token, view.viewer.region, *sign.choices],
+            [self.step, self.history, view.reading, sign.undo, sign.saved, self.frame.notice],
             **SAVES,
         )  # fmt: skip
         kept.then(self.go, [self.step, self.where, *given], self.outputs, **ONE_AT_A_TIME)
@@ -140,32 +140,10 @@ class Flow:
         yield from self._show(stored, by, settings)
 
     def keep(
-        self, request: gr.Request, where: Filter, history: list[Saved], token: str, region: str,
-        reading: Reading | None, *given: Any,
-    ) -> Iterator[Changes]:  # fmt: skip
-        """Store the verdicts; says "saved" only of what is on disk. A next case that was read ahead comes with that,
-        one answer in place of two; any other is for `go`, so that nobody's save waits for a scan."""
-        n_choices = len(self.view.verdict.choices)
-        chosen, settings = given[:n_choices], given[n_choices:]
-        kept = self._kept(request, history, token, region, reading, chosen)
-        if kept[self.step].startswith("next"):
-            assert reading is not None, "it was saved"
-            with contextlib.suppress(ReviewError):  # then `go` says so
-                by, status = user_of(request), _kind(reading)
-                ahead = worklist.upcoming(self.store, by=by, where=replace(where, reader=""), status=status)
-                if ahead is not None and self.desk.is_ready(ahead.id):
-                    self._let_go(reading, by)
-                    for shown in self._next(where, by, settings, status=status):
-                        yield kept | shown
-                    yield {self.step: ""}  # Gradio sends the last answer twice
-                    return
-        yield kept
-
-    def _kept(
-        self, request: gr.Request, history: list[Saved], token: str, region: str, reading: Reading | None,
-        chosen: tuple[Any, ...],
+        self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, region: str,
+        *chosen: Any,
     ) -> Changes:  # fmt: skip
-        """Store the verdicts, and what the page says of that; `step` is what comes next, and of which token."""
+        """Store the verdicts; says "saved" only of what is on disk. What comes next is for `go`."""
         if any(each.token == token for each in history):  # a second click on what is saved
             return {self.step: ""}
         try:

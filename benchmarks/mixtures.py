@@ -4,7 +4,7 @@
 
 Labels are drawn and judged as in `benchmarks.levels`. Each start gets a linear head, then LP-FT; printed is the
 AUROC of weights between the two (WiSE-FT: Wortsman 2022, arXiv 2109.01903), for shares of LP-FT from 0 to 1, as means
-over the draws, and the seconds of a fit.
+over the draws, and the seconds that both took.
 """
 
 import argparse
@@ -43,20 +43,19 @@ def main() -> None:
     truth = labels.values[:, 0].astype(np.float64)
     rows = np.flatnonzero((data.manifest["split"].to_numpy() != "test") & np.isfinite(truth)).astype(np.int64)
     y, patients = truth[rows], patients_of(data.manifest)[rows]
-    print(f"| start | labels |{'|'.join(f' {share:g} ' for share in SHARES)}| a fit |\n|{'---|' * (3 + len(SHARES))}")
+    print(f"| start | labels |{'|'.join(f' {share:g} ' for share in SHARES)}| took |\n|{'---|' * (3 + len(SHARES))}")
     for origin in asked.starts:
         for count in asked.counts:
             found, took = [], []
             for seed in range(asked.draws):
                 learn, judge = draw(y, patients, count=count, seed=seed)
                 parts = Parts(fit=rows[learn], calibrate=np.empty(0, np.int64))
-                ends = []
+                ends, began = [], time.monotonic()
                 for strategy in ("linear", "lp-ft"):
                     torch.manual_seed(seed)
                     start = start_from(origin, spec=data.spec, enlarge=True)
                     plan = FinetuneConfig(encoder=origin, seed=seed, strategy=strategy)
                     plan = plan.model_copy(update=filled_in(plan, start, count))
-                    began = time.monotonic()
                     with tempfile.TemporaryDirectory() as work:
                         classifier, _ = fit(data, labels, parts, start, plan, Path(work), resume=False)
                     ends.append({name: value.clone() for name, value in classifier.state_dict().items()})

@@ -31,6 +31,7 @@ import pandas as pd
 import psutil
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -280,10 +281,11 @@ def memory(data: Dataset, asked: argparse.Namespace) -> None:
                 time.sleep(0.5)
         lines = (Path(scratch) / "run/metrics.jsonl").read_text().splitlines()
         steps = json.loads(lines[-1])["step"]
+        batch = yaml.safe_load((Path(scratch) / "run/config.yaml").read_text())["batch_size"]
     # The first third holds imports and the warm-up of allocators.
     middle, last = seen[len(seen) // 3 : 2 * len(seen) // 3], seen[2 * len(seen) // 3 :]
     print(
-        f"{asked.scans:,} images of 128 px, {steps} steps of 128 ({steps * 128 / asked.scans:.2f} epochs) in "
+        f"{asked.scans:,} images of 128 px, {steps} steps of {batch} ({steps * batch / asked.scans:.2f} epochs) in "
         f"{time.monotonic() - began:.0f} s: at most {max(r for r, _ in seen):.2f} GB resident (goal 3), of its own "
         f"{max(u for _, u in middle):.2f} GB in the middle third and {max(u for _, u in last):.2f} GB in the last"
     )
@@ -299,7 +301,7 @@ def knn_accuracy(encoder: Encoder, data: Dataset, spec: PreprocessSpec, k: int =
     for at in range(0, len(rows), 512):
         part = slice(at, at + 512)
         similarity = (x[part] @ x.T).masked_fill(patients[part, None] == patients, -torch.inf)
-        near = similarity.topk(k, dim=1)
+        near = similarity.topk(min(k, len(rows)), dim=1)
         votes = ((near.values / 0.07).exp() * sign[near.indices]).sum(dim=1)
         right += int(((votes > 0) == (sign[part] > 0)).sum())
     return right / len(rows)

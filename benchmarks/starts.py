@@ -97,6 +97,17 @@ def judge(
     return found
 
 
+def kept_of(file: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """The logits by strategy that an earlier call left, which must have drawn alike."""
+    if not file.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(file.read_text())
+    if (found["counts"], found["draws"]) != (asked.counts, asked.draws):
+        raise SystemExit(f"{file}: holds {found['draws']} draws of {found['counts']} labels; choose another --out")
+    logits: dict[str, Any] = found["logits"]
+    return logits
+
+
 def gain_of(y: Floats, ours: Floats, base: Floats, patients: Rows) -> Estimate:
     """Mean over draws of the AUROC's gain over the base start with the same labels, and its interval."""
     areas = resampled_areas(y[:, None], [each[:, None] for each in (*ours, *base)], patients)
@@ -151,7 +162,7 @@ def main() -> None:
     runs = {run.name: run for run in asked.runs}
     for name in [*starts, *runs]:
         kept, origin = asked.out / f"{name}.json", str(runs.get(name, name))
-        before = json.loads(kept.read_text())["logits"] if kept.is_file() else {}
+        before = kept_of(kept, asked)
         if not set(strategies_of(origin, data.spec.dims, asked)) <= set(before):
             began = time.monotonic()
             if name not in ("random", "imagenet", *runs):
@@ -167,7 +178,8 @@ def main() -> None:
                     settings=[*small, "check_every=10000", "precision=32", *asked.settings],
                 )  # fmt: skip
                 origin = str(run)
-            kept.write_text(json.dumps(judge(data, labels, origin, asked, asked.out / f"work-{name}", before)))
+            found = judge(data, labels, origin, asked, asked.out / f"work-{name}", before)
+            kept.write_text(json.dumps(found | {"counts": asked.counts, "draws": asked.draws}))
             print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         results[name] = json.loads(kept.read_text())
     report(results, data, labels, asked)

@@ -57,7 +57,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
 STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
-DEFAULT_START = "[default: imagenet for images, random for volumes]"
+DEFAULT_START = "[default: imagenet]"
 DEFAULT_ENCODER = "[default: imagenet for images and up to 100 labeled volumes, else random]"
 
 

@@ -240,4 +240,7 @@ def load_weights(
     except (SafetensorError, OSError) as problem:
         raise error(f"{path}: is damaged ({problem}); make it again") from None
     except RuntimeError:
-        raise error(f"{path}: its weights belong to another network than the folder names") from None
+        raise error(
+            f"{path}: its weights belong to another network than the folder names, or to that of an earlier medtl; "
+            "make it again"
+        ) from None

@@ -96,8 +96,8 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 
 FEW_VOLUMES = 100
-"""With so many labeled volumes or fewer the start is ImageNet, when nobody chooses, and its weights stay as they are: a
-step of training them takes seconds, and with more labels random weights learn more."""
+"""With so many labeled volumes or fewer the start is ImageNet, when nobody chooses, and pretrained weights stay as they
+are; with more labels random weights learn more."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ class PretrainConfig(StrictModel):
     """A name of the table of methods, or several joined by + that are learned together."""
     from_: str | None = Field(default=None, alias="from")
     """Where the weights start: "random", "imagenet", the folder of an earlier run or of a bundle, or a file with a
-    ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images, "random" for volumes and
-    where a network or a side is asked for that the start from ImageNet does not have."""
+    ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet", or "random" where a network or a
+    side is asked for that the start from ImageNet does not have."""
     frozen: float | None = Field(default=None, ge=0, lt=1)
     """The encoder's first stages that stay as they are, as a share of all: edges and textures need not be learned anew,
     and a step costs half. None is 0.4 for weights that learned elsewhere (ImageNet, a file), else 0."""

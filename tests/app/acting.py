@@ -108,9 +108,10 @@ class Actor:
         place = self.shown.get(self.page.case.current, "0") if place is None else place
         region = f"{region}@{place}" if region and "@" not in region else region
         flow = self.page.flow
-        chosen = (note, instead, bad, to_teach, marked, *said)
-        of_the_page = (self._where(), self.shown[flow.history], token, region, self.reading)
-        return self.take(flow.keep(self.request, *of_the_page, *chosen, *self.settings))
+        history = self.shown[flow.history]
+        return self.take(
+            flow.keep(self.request, self.reading, history, token, region, note, instead, bad, to_teach, marked, *said)
+        )
 
     def go(self) -> "Actor":
         step = self.shown[self.page.flow.step]

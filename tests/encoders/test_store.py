@@ -85,7 +85,9 @@ def test_weights_of_another_network_are_refused(run: Path, tmp_path: Path) -> No
     other.mkdir()
     save_encoder(other, build_encoder("resnet10", input_px=32), spec=SPEC, about={"history": []})
     (other / "encoder.safetensors").replace(run / "encoder.safetensors")
-    with pytest.raises(EncoderError, match="belong to another network"):
+    with pytest.raises(
+        EncoderError, match="another network than the folder names, or to that of an earlier medtl; make it again"
+    ):
         start_from(run, spec=SPEC)
 
 

@@ -20,7 +20,8 @@ OUTPUTS = "std"
 LEAST_KEPT = 1 / 3
 """A collapse is also a loss: less than this share of what the start had, for starts that are flat themselves."""
 RESTORING = ("masking", "restoration")
-"""Families whose loss no constant embedding can meet."""
+"""Families that begin flat: what all scans have in common is learned first."""
+SPREADS = 1.05
 RANK_GAIN, UNIFORMITY_GAIN = 1.01, 0.01
 """Less than this is no improvement."""
 
@@ -60,14 +61,17 @@ def _warm(check: Check, steps: int) -> bool:
 
 
 def collapsed(checks: Sequence[Check], *, steps: int, method: str) -> bool:
-    """Whether the last two checks after warm-up were flat; one alone may be a passing dip.
-
-    What restores a scan begins with what all scans have in common: flat at first, and no collapse.
-    """
-    if all(each.family in RESTORING for each in methods_of(method).values()):
-        return False
+    """Whether the last two checks after warm-up were flat; one alone may be a dip, and what spreads recovers."""
     late = [check for check in checks if not _warm(check, steps)]
-    return len(late) >= 2 and all(flat(check, checks[0]) for check in late[-2:])
+    if len(late) < 2 or not all(flat(check, checks[0]) for check in late[-2:]):
+        return False
+    return not spreads(late[-2:], method)
+
+
+def spreads(checks: Sequence[Check], method: str) -> bool:
+    """Whether a method that only restores has begun with what all scans have in common, and is coming to the rest."""
+    restores = all(each.family in RESTORING for each in methods_of(method).values())
+    return restores and len(checks) > 1 and checks[-1]["spread"] > SPREADS * checks[-2]["spread"]
 
 
 def probed(check: Check) -> float:
@@ -113,6 +117,8 @@ def sentence(checks: Sequence[Check], *, steps: int, method: str) -> str:
         told += f", {what}"
         if _warm(now, steps):
             return f"Warming up, nothing to be said yet: {told}"
+        if spreads(checks, method):
+            return f"Still flat, and spreading: {told}"
         alarm = collapsed(checks, steps=steps, method=method)
         return f"{'Collapsed, scans look alike' if alarm else 'Look closer, is it collapsing?'}: {told}"
     worse = now["uniformity"] > start["uniformity"] and now["rankme"] < start["rankme"]

@@ -53,8 +53,6 @@ def test_two_flat_checks_after_warm_up_are_a_collapse(end: tuple[float, float]) 
     assert sentence(once, steps=1000, method="simclr").startswith("Look closer, is it collapsing?")
     assert sentence(twice, steps=1000, method="simclr").startswith("Collapsed, scans look alike: RankMe 39")
     assert not collapsed(checks([(39, 0.13), end, (30, 0.2), end]), steps=1000, method="simclr"), "not in a row"
-    assert not collapsed(twice, steps=1000, method="mae"), "restoring begins so"
-    assert collapsed(twice, steps=1000, method="simclr+genesis"), "contrast alone could"
     assert not collapsed(checks([(39, 0.13), end, end]), steps=10_000, method="simclr"), "still warming up"
 
 
@@ -117,3 +115,14 @@ def test_checks_stay_within_their_share(steps: int, n_scans: int, n_labeled: int
         share = (len(due) - 1) * (3 * plan.scans + n_labeled) / (steps * 256 * 3)
         assert len(due) <= 5 or share <= 0.02
     assert plan_checks(n_scans=n_scans, n_labeled=0, steps=steps, images_per_step=64, every=30).every == 30
+
+
+def test_what_restores_may_begin_flat() -> None:
+    """The figures of MAE on chest films; without a rise they are a collapse, and those of another method are."""
+    begun = checks([(5.9, 0.234), (1.5, 0.021), (1.5, 0.023), (1.7, 0.032)])
+    stuck = checks([(5.9, 0.234), (1.5, 0.021), (1.5, 0.023), (1.5, 0.023)])
+    for method in ("mae", "spark", "genesis", "mae+genesis"):
+        assert not collapsed(begun, steps=1000, method=method) and collapsed(stuck, steps=1000, method=method)
+    assert collapsed(begun, steps=1000, method="simclr") and collapsed(begun, steps=1000, method="simclr+genesis")
+    assert sentence(begun, steps=1000, method="mae").startswith("Still flat, and spreading: RankMe 6 → 2")
+    assert sentence(stuck, steps=1000, method="mae").startswith("Collapsed, scans look alike")
