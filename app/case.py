@@ -68,10 +68,11 @@ class Case:
         return max(self.prediction.scores, key=lambda score: (score.flagged, score.probability)).finding
 
 
-def new_case(prediction: Prediction, *, path: str, readings: int = 1) -> NewCase:
+def new_case(detector: Detector, prediction: Prediction, *, path: str, readings: int = 1) -> NewCase:
     """A scored scan as the store takes it up.
 
     Args:
+        detector: whose prediction it is.
         path: where its file lies; of an upload the name.
         readings: how many readers have to read it.
 
@@ -92,6 +93,7 @@ def new_case(prediction: Prediction, *, path: str, readings: int = 1) -> NewCase
         ),
         patient_id=patient,
         facts=facts,
+        nearest_scan_id=detector.reference.nearest(prediction.embedding[None])[0],
         readings_wanted=readings,
     )
 

@@ -189,7 +189,7 @@ class Desk:
     def _take_up(self, prediction: Prediction, *, path: str) -> tuple[int, records.NewCase]:
         """Put what the network says into the store."""
         try:
-            scored = new_case(prediction, path=path, readings=self.readings)
+            scored = new_case(self.detector, prediction, path=path, readings=self.readings)
         except ConfigError as problem:
             raise ReviewError(str(problem)) from None
         return cases.add(self.store, [scored])[0], scored

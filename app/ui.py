@@ -91,6 +91,7 @@ class Page:
         sign = self.case.verdict
         greeted = [self.who, self.to_agreement, work.reader, work.next_to_decide, sign.mark_row, sign.to_teach]
         greeted += work.outputs
+        blocks.load(None, None, None, js="() => medtl.show('worklist')", **LISTS)
         blocks.load(self.greet, work.filters, greeted, **LISTS)
 
     def greet(self, request: gr.Request, *filters: str) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from app.reading import Reading
 from medtl.inference.bundle import Bundle
 from medtl.review.records import LONGEST_NOTE, UNASKED, VERDICTS, Region
 
-NEXT, SPEAK, DECIDE, CORRECT = "Save and next", "Save and show the answer", "Decide and next", "Next case"
+NEXT, SPEAK, DECIDE, CORRECT = "Save and next", "Save and show answer", "Decide and next", "Next case"
 
 
 class VerdictView:

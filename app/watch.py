@@ -137,6 +137,7 @@ class Watch:
             return False
         with NETWORK:
             prediction = self.detector.predict(scan)
-        new = new_case(prediction, path=str(Path(scan.source).absolute()), readings=self.readings)
+        path = str(Path(scan.source).absolute())
+        new = new_case(self.detector, prediction, path=path, readings=self.readings)
         cases.add(self.store, [new])
         return known is None

@@ -34,6 +34,7 @@ from radiographs import REAL, ROOT, pictures, write_dicoms
 import medtl
 from app.case import new_case
 from medtl.inference.prediction import Prediction
+from medtl.inference.runtime import Detector
 from medtl.review import cases, users, verdicts, worklist
 from medtl.review.records import NewCase
 from medtl.review.store import ReviewStore
@@ -125,14 +126,15 @@ def worklist_of(reviews: Path, bundle: Path, files: Sequence[Path], *, count: in
         users.add(store, name_of(reader), PASSWORD, role="reader")
     said = [network.predict(file) for file in files]
     shown = [place % len(said) for place in range(count)]
-    numbers = cases.add(store, [case_of(said[file], path=files[file], place=place) for place, file in enumerate(shown)])
+    new = [case_of(network, said[file], path=files[file], place=place) for place, file in enumerate(shown)]
+    numbers = cases.add(store, new)
     store.close()
     return {number: said[file].scan.scan_id for number, file in zip(numbers, shown, strict=True)}
 
 
-def case_of(said: Prediction, *, path: Path, place: int) -> NewCase:
+def case_of(network: Detector, said: Prediction, *, path: Path, place: int) -> NewCase:
     """A case of its own, though its file may have several."""
-    new = new_case(said, path=str(path))
+    new = new_case(network, said, path=str(path))
     return replace(new, scan_id=f"{new.scan_id}-{place}", received_at=(NEWEST - place * APART).isoformat())
 
 

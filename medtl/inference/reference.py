@@ -79,6 +79,16 @@ class Reference:
         """(N, D): the embeddings at length 1."""
         return direction(self.embeddings)
 
+    def nearest(self, embeddings: Floats) -> list[str]:
+        """Names of the labeled scans with the largest cosines to scans of these embeddings (B, D), which may be they.
+
+        Empty names where there is no labeled scan.
+        """
+        if not len(self):
+            return [""] * len(embeddings)
+        rows = np.argmax(direction(np.asarray(embeddings, np.float32)) @ self.directions.T, axis=1)
+        return [self.scan_ids[row] for row in rows]
+
 
 def direction(embeddings: Floats) -> Floats:
     """Embeddings (..., D) at length 1, so that their dot products are cosines."""

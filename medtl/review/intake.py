@@ -17,7 +17,7 @@ FACTS = ("age_years", "sex", "modality", "view", "body_part")
 """Columns that are taken over where the file has them: what may be shown without naming anyone."""
 SCANS_AT_ONCE = 1000
 SUFFIXES = (".parquet", ".csv", ".jsonl")
-_IDS = {"scan_id": str, "sha256": str, "bundle_id": str, "patient_id": str}
+_IDS = {"scan_id": str, "sha256": str, "bundle_id": str, "patient_id": str, "nearest_scan_id": str}
 """Ids may be made of digits only, and begin with zeros."""
 
 
@@ -28,7 +28,8 @@ def import_scores(
 
     Args:
         scores: what `medtl score` wrote, a row per scan and finding. Scans that were refused are left out. Columns
-            `patient_id`, `uncertainty`, `received_at` and those of `FACTS` are taken over where there are any.
+            `patient_id`, `nearest_scan_id`, `uncertainty`, `received_at` and those of `FACTS` are taken over where
+            there are any.
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing. Or a store that is open,
             and stays so.
         readings: how many readers have to read each case.
@@ -93,6 +94,7 @@ def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
             scores=tuple(_score(row) for row in records),
             patient_id=_text(first, "patient_id"),
             facts={name: first[name] for name in FACTS if _text(first, name)},
+            nearest_scan_id=_text(first, "nearest_scan_id"),
             received_at=_text(first, "received_at"),
             readings_wanted=readings,
         )

@@ -70,6 +70,7 @@ class NewCase:
         scores: one for each finding, in the bundle's order.
         patient_id: a pseudonym, which leads to prior scans; may be empty.
         facts: what may be shown without naming anyone: age_years, sex, modality, view...
+        nearest_scan_id: of the bundle's labeled scans the one most alike to its encoder; may be empty.
         received_at: ISO 8601 in UTC; empty: now.
         readings_wanted: how many readers have to read it, each without seeing the others' verdicts.
     """
@@ -81,6 +82,7 @@ class NewCase:
     scores: tuple[Score, ...]
     patient_id: str = ""
     facts: dict[str, str | int | float] = field(default_factory=dict)
+    nearest_scan_id: str = ""
     received_at: str = ""
     readings_wanted: int = 1
 

@@ -1,8 +1,10 @@
 """`medtl reviews report`: do readers agree with the detector and with each other, does it drift, what to read next."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +95,29 @@ def _drifts(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _to_read(connection: Connection) -> list[dict[str, Any]]:
-    """The open cases about which the detector is least sure, one of each patient: alike scans teach alike things."""
-    wanted = select(CASES.c.id, CASES.c.patient_id, CASES.c.uncertainty, CASES.c.scan_id).where(
-        CASES.c.status == "open"
-    )
-    found: dict[str, dict[str, Any]] = {}
-    for row in connection.execute(wanted.order_by(CASES.c.uncertainty.desc(), CASES.c.id)):
-        whose = row.patient_id or f"case {row.id}"
-        found.setdefault(whose, {"case": row.id, "scan_id": row.scan_id, "uncertainty": row.uncertainty})
-        if len(found) == NEXT:
-            break
-    return list(found.values())
+    """The open cases about which the detector is least sure, one of each patient, and not all of them alike.
+
+    The scans that are nearest to one labeled scan are a neighbourhood. Each neighbourhood gives its least sure case
+    before any gives a second (the turns of Cluster-Margin, Citovsky 2021, arXiv 2107.14263, alg. 1, with these
+    neighbourhoods as its clusters). A case whose nearest scan is not known is a neighbourhood of its own.
+    """
+    wanted = select(CASES.c.id, CASES.c.patient_id, CASES.c.uncertainty, CASES.c.scan_id, CASES.c.nearest_scan_id)
+    unsure: dict[str | int, Any] = {}
+    in_order = wanted.where(CASES.c.status == "open").order_by(CASES.c.uncertainty.desc(), CASES.c.id)
+    for row in connection.execute(in_order):
+        unsure.setdefault(row.patient_id or row.id, row)
+    given: Counter[str | int] = Counter()
+    turns: list[list[Any]] = []
+    for row in unsure.values():
+        neighbourhood = row.nearest_scan_id or row.id
+        if given[neighbourhood] == len(turns):
+            turns.append([])
+        turns[given[neighbourhood]].append(row)
+        given[neighbourhood] += 1
+    return [
+        {"case": row.id, "scan_id": row.scan_id, "uncertainty": row.uncertainty, "nearest_scan_id": row.nearest_scan_id}
+        for row in list(chain(*turns))[:NEXT]
+    ]
 
 
 def _rendered(template: str, content: dict[str, Any], **more: Any) -> str:

@@ -3,8 +3,6 @@
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -712,35 +710,6 @@ def test_a_second_reader_is_blind_and_a_lead_decides(detector: Detector, reviews
 def test_a_reader_cannot_decide(reader: Actor) -> None:
     reader.decide()
     assert "Dr A (reader) cannot take the next case of status" in reader.notice and reader.reading is None
-
-
-def test_killed_while_saving(bundle_folder: Path, detector: Detector, reviews: ReviewStore, tmp_path: Path) -> None:
-    """A verdict is there, or was not acknowledged."""
-    files = [write_scan(tmp_path / f"k{seed}.png", 900 + seed) for seed in range(8)]
-    numbers = cases.add(reviews, [new_case(file, detector.bundle.bundle_id, (0.9, 0.1)) for file in files])
-    code = """if True:
-        import sys
-        from medtl.inference.runtime import load
-        from medtl.review.store import ReviewStore
-        from tests.app.acting import Actor
-        actor = Actor(load(sys.argv[1]), ReviewStore(sys.argv[2]))
-        while True:
-            for number in map(int, sys.argv[3:]):
-                actor.open(number).save("agree", None)
-                print(actor.shown[actor.page.case.verdict.saved], flush=True)
-    """
-    words = [sys.executable, "-c", code, str(bundle_folder), str(reviews.path), *map(str, numbers)]
-    process = subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(5)]
-    process.kill()
-    lines += process.stdout.readlines()
-    process.wait()
-    said = [int(found) for line in lines for found in re.findall(r"\(verdict (\d+)\)", line)]
-    with sqlite3.connect(str(reviews.path)) as connection:
-        there = {number for (number,) in connection.execute("SELECT id FROM verdicts")}
-    assert len(said) >= 5 and set(said) <= there
-    assert verify_reviews(str(reviews.path)).count == len(there) <= len(said) + 1
 
 
 def test_a_bundle_that_is_replaced_while_it_serves(reviews: ReviewStore, tmp_path: Path) -> None:

@@ -373,6 +373,55 @@ def test_the_essentials_fit(numbers: list[int], page: Page) -> None:
         assert picture and right and picture["x"] + picture["width"] <= right["x"] + 1 and picture["width"] > 600
 
 
+COVERED = """(rows) => {
+  const seen = (each) => each.checkVisibility({ visibilityProperty: true }) && each.getBoundingClientRect().width > 1;
+  const wrong = [];
+  for (const row of rows.map((name) => document.querySelector(name))) {
+    const edge = row.getBoundingClientRect();
+    const parts = [...row.querySelectorAll("button, textarea, output, .wrap-inner, label > span, input")].filter(
+      (each) => seen(each) && !each.parentElement.closest("button, .wrap-inner") && getComputedStyle(each).opacity > 0);
+    for (const [place, each] of parts.entries()) {
+      const box = each.getBoundingClientRect();
+      const name = `${row.id}: ${each.innerText || each.ariaLabel || each.className}`;
+      if (box.left < edge.left - 1 || box.right > edge.right + 1) wrong.push(`${name} leaves its row`);
+      if (each.scrollWidth > each.clientWidth + 1 && each.matches("button, .wrap-inner")) wrong.push(`${name} is cut`);
+      for (const other of parts.slice(place + 1)) {
+        const there = other.getBoundingClientRect();
+        if (each.contains(other) || other.contains(each)) continue;
+        if (Math.min(box.right, there.right) - Math.max(box.left, there.left) > 1
+          && Math.min(box.bottom, there.bottom) - Math.max(box.top, there.top) > 1)
+          wrong.push(`${name} covers ${other.innerText || other.ariaLabel || other.className}`);
+      }
+    }
+  }
+  return wrong;
+}"""
+"""What of these rows is cut, leaves its row, or covers something else."""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1024, 768), (820, 1180)])
+def test_nothing_is_cut_or_covered(
+    width: int, height: int, verdict_first_url: str, blank: Page, second_store: Path, detector: Detector, tmp_path: Path
+) -> None:
+    page, number = blank, urgent_cases(second_store, tmp_path, detector)[0]
+    page.set_viewport_size({"width": width, "height": height})
+    log_in(page, verdict_first_url, reviews=second_store, name="Dr L")
+    page.goto(verdict_first_url)
+    expect(page.locator("#to-worklist")).to_have_attribute("aria-current", "page")
+    row = page.locator(f'[data-row="{number}"]')
+    expect(row).to_be_visible()
+    assert page.evaluate(COVERED, ["#top", "#filters", "#takes"]) == []
+    heights = [row.locator("td").nth(place).bounding_box()["height"] for place in (0, 2, 3, 4)]
+    assert max(heights) < 45, "a cell is broken into several lines"
+    page.locator(f'[data-case="{number}"]').click()
+    is_open(page, number)
+    expect(page.locator("#save")).to_have_text("Save and show answer")
+    assert page.evaluate(COVERED, ["#tools", "#over", "#more", "#mark", "#sign"]) == []
+    picture, right = page.locator("#viewer").bounding_box(), page.locator("#right").bounding_box()
+    assert picture and right and min(picture["width"], picture["height"]) > 500
+    assert right["y"] + right["height"] <= height and right["x"] + right["width"] <= width
+
+
 @pytest.fixture
 def second_store(tmp_path: Path) -> Path:
     return tmp_path / "second.db"

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 import app.watch
 from app.watch import STILL_S, VOLUME_STILL_S, Watch
@@ -15,9 +16,11 @@ from medtl.data.scan import Scan
 from medtl.data.volume import read_series
 from medtl.errors import ConfigError, DatasetError, ReviewError
 from medtl.inference.prediction import Prediction
+from medtl.inference.reference import reference_of, write_reference
 from medtl.inference.runtime import Detector, load
 from medtl.review import cases, worklist
 from medtl.review.records import Case
+from medtl.review.schema import CASES
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from tests.app.acting import write_scan
@@ -66,6 +69,24 @@ def test_what_arrives_becomes_a_case_once(look: Callable[[], int], folder: Path,
     assert look() == 0
     path.rename(folder / "b.png")
     assert (look(), look()) == (0, 0), "the same scan under another name"
+
+
+def test_a_case_knows_the_labeled_scan_that_is_most_like_it(
+    bundle_folder: Path, folder: Path, store: ReviewStore, tmp_path: Path
+) -> None:
+    detector = load(Path(shutil.copytree(bundle_folder, tmp_path / "with labels")))
+    labeled = {write_scan(tmp_path / f"l{seed}.png", seed): f"scan {seed}" for seed in range(3)}
+    kept = reference_of(
+        embeddings=np.stack([detector.predict(path).embedding for path in labeled]),
+        labels=np.zeros((3, 2)),
+        scan_ids=list(labeled.values()),
+    )
+    write_reference(tmp_path / "with labels", kept)
+    shutil.copy(tmp_path / "l1.png", folder / "the same.png")
+    watch = Watch(folder, load(tmp_path / "with labels"), store)
+    assert [watch.look(at=at) for at in (0, STILL_S)] == [0, 1]
+    with store.reading() as connection:
+        assert connection.execute(select(CASES.c.nearest_scan_id)).scalars().all() == ["scan 1"]
 
 
 def test_half_written_files_wait(look: Callable[[], int], folder: Path, dicom_file: Path, store: ReviewStore) -> None:

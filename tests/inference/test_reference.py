@@ -13,8 +13,8 @@ import medtl
 from medtl.data.dataset import Dataset
 from medtl.data.sources import read_scan
 from medtl.errors import BundleError
-from medtl.inference.reference import NAME, Reference, read_reference, thumbnail
-from tests.inference.conftest import DEGREES, pictures
+from medtl.inference.reference import NAME, Reference, read_reference, reference_of, thumbnail
+from tests.inference.conftest import DEGREES, on_circle, pictures
 
 
 def test_written_and_read(reference: Reference) -> None:
@@ -22,6 +22,16 @@ def test_written_and_read(reference: Reference) -> None:
     assert reference.patients[1] == reference.patients[2] and len(set(reference.patients.tolist())) == 5
     assert np.array_equal(reference.thumbnails[3], pictures()[3])
     assert np.linalg.norm(reference.directions, axis=1) == pytest.approx(np.ones(6), abs=1e-6)
+
+
+def test_the_nearest_labeled_scan(reference: Reference) -> None:
+    asked = (10, 24, 26, 59, 61, 134, 136, 181, -1, 269, 271)
+    nearest = ("10", "20", "30", "30", "90", "90", "180", "180", "0", "180", "0")
+    scales = np.linspace(0.1, 9, len(asked), dtype=np.float32)[:, None]
+    embeddings = scales * np.stack([on_circle(degrees) for degrees in asked])
+    assert reference.nearest(embeddings) == [f"scan{degrees}" for degrees in nearest]
+    nobody = reference_of(embeddings=np.zeros((0, 2)), labels=np.zeros((0, 1)), scan_ids=[])
+    assert nobody.nearest(embeddings[:2]) == ["", ""]
 
 
 def test_patients_are_numbers_only(reference: Reference, tmp_path: Path) -> None:

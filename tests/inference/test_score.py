@@ -44,6 +44,25 @@ def test_doubts_are_the_detectors(bundle: Path, dataset: Dataset, inputs: Path, 
     assert import_scores(tmp_path / "s.parquet", reviews=tmp_path / "r.db") == 3
 
 
+def test_the_nearest_labeled_scan_is_named(bundle: Path, inputs: Path, tmp_path: Path) -> None:
+    """By the definition: the smallest angle between what the encoder makes of both."""
+    table = pd.read_parquet(medtl.score(bundle, inputs, out=tmp_path / "s.parquet"))
+    detector = medtl.load(bundle)
+    for row in table.itertuples():
+        if row.decision == "refused":
+            assert row.nearest_scan_id == ""
+            continue
+        seen = detector.predict(Path(row.path)).embedding.astype(np.float64)
+        angles = {
+            name: np.arccos(np.clip(seen @ there / np.linalg.norm(seen) / np.linalg.norm(there), -1, 1))
+            for name, there in zip(detector.reference.scan_ids, detector.reference.embeddings, strict=True)
+        }
+        assert row.nearest_scan_id == min(angles, key=angles.__getitem__)
+    trained_on = table[table["path"].str.contains("a-train")].iloc[0]
+    assert trained_on["nearest_scan_id"] == trained_on["scan_id"], "it is its own"
+    assert table["nearest_scan_id"].nunique() >= 3, "not one for all"
+
+
 def test_parts_of_an_earlier_version_are_scored_again(bundle: Path, inputs: Path, tmp_path: Path) -> None:
     parts = tmp_path / ".s.csv.parts"
     parts.mkdir()

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import select
 
 import medtl
 from medtl.data.label_rows import read_labels
 from medtl.errors import ReviewError
 from medtl.review import cases, verdicts
 from medtl.review.records import Verdict
+from medtl.review.schema import CASES
 from medtl.review.store import ReviewStore
 from tests.review.making import LEAD, A, B, C, read, said, scan, score, token
 
@@ -105,7 +107,8 @@ def scores_file(path: Path, **more: list[object]) -> Path:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_scores_become_cases(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
-    file = scores_file(tmp_path / f"s{suffix}", sex=["F"] * 5, uncertainty=[None, 0.5, None, None, None])
+    file = scores_file(tmp_path / f"s{suffix}", sex=["F"] * 5, uncertainty=[None, 0.5, None, None, None],
+                       nearest_scan_id=["007"] * 2 + ["s9"] * 2 + [""])  # fmt: skip
     assert medtl.import_scores(file, reviews=tmp_path / "r.db", readings=2) == 2
     assert f"2 cases, 1 refused inputs left out: {tmp_path / 'r.db'}" in capsys.readouterr().err
     assert medtl.import_scores(file, reviews=tmp_path / "r.db") == 2, "and again, which adds nothing"
@@ -115,6 +118,8 @@ def test_scores_become_cases(tmp_path: Path, suffix: str, capsys: pytest.Capture
     assert (first.path, first.facts) == (str(Path("a.dcm").absolute()), {"sex": "F"})
     assert first.scores == (score("pneumonia", 0.7), score("nodule", 0.2, 0.4, uncertainty=0.5))
     assert second.scan_id == "s2"
+    with store.reading() as connection:
+        assert connection.execute(select(CASES.c.nearest_scan_id)).scalars().all() == ["007", "s9"]
     with pytest.raises(ReviewError, match="there is no case 3"):
         cases.get(store, 3, by=A)
     store.close()

@@ -12,7 +12,7 @@ import pytest
 
 import medtl
 from medtl.errors import MedtlError, ReviewError
-from medtl.review import cases, figures, verdicts
+from medtl.review import cases, figures, report, verdicts
 from medtl.review.store import ReviewStore
 from tests.review.making import LEAD, A, B, C, read, said, scan, token
 
@@ -88,6 +88,30 @@ def test_the_report(store: ReviewStore, where: str, tmp_path: Path) -> None:
     assert [row["scan_id"] for row in content["next"]] == ["open1", "open3"], "least sure first, one of each patient"
     page = (tmp_path / "report" / "reviews.html").read_text()
     assert page.count("<svg") == 2 and "<script" not in page and "http://" not in re.sub(r'xmlns\S+|"http\S+', "", page)
+
+
+def next_to_read(store: ReviewStore) -> list[str]:
+    return [str(row["scan_id"]) for row in report.content_of(store, [])["next"]]
+
+
+def test_what_is_read_next_is_unsure_and_not_all_alike(store: ReviewStore) -> None:
+    """Near 0.5 is unsure. Three look most like x, three like y, one like z, and of one that is not known."""
+    looks = {"a1": (0.50, "x"), "a2": (0.51, "x"), "a3": (0.52, "x"), "b1": (0.53, "y"), "n1": (0.54, ""),
+             "n2": (0.55, ""), "b2": (0.56, "y"), "b3": (0.57, "y"), "c1": (0.90, "z")}  # fmt: skip
+    cases.add(store, [scan(name, p, nearest_scan_id=nearest) for name, (p, nearest) in looks.items()])
+    assert next_to_read(store) == ["a1", "b1", "n1", "n2", "c1", "a2", "b2", "a3", "b3"]
+    # Only the least sure scan of a patient counts, and takes its neighbourhood's turn.
+    cases.add(store, [scan("d1", 0.505, nearest_scan_id="z", patient_id="p")])
+    cases.add(store, [scan("d2", 0.506, nearest_scan_id="w", patient_id="p")])
+    assert next_to_read(store)[:6] == ["a1", "d1", "b1", "n1", "n2", "a2"]
+
+
+def test_many_open_cases(store: ReviewStore) -> None:
+    """Two neighbourhoods of 100 cases, and one of a single case that is sure."""
+    cases.add(store, [scan(f"s{i:03d}", 0.5 + i / 1000, nearest_scan_id=f"like {i // 100}") for i in range(200)])
+    cases.add(store, [scan("sure", 0.99, nearest_scan_id="nothing else")])
+    turns = [name for i in range(10) for name in (f"s{i:03d}", f"s{100 + i}")]
+    assert next_to_read(store) == [*turns[:2], "sure", *turns[2 : report.NEXT - 1]]
 
 
 def test_names_are_text(made: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from medtl.errors import ReviewError
 from medtl.review import cases, verdicts, worklist
@@ -95,8 +96,10 @@ def test_filters(store: ReviewStore) -> None:
 
 
 def test_a_new_bundle_decides_the_filters(store: ReviewStore) -> None:
-    cases.add(store, [scan("s1", 0.9, received_at=on(3))])
-    cases.add(store, [scan("s1", 0.1, bundle_id="b2", patient_id="p1", facts={"sex": "F"})])
+    cases.add(store, [scan("s1", 0.9, received_at=on(3), nearest_scan_id="of b1")])
+    cases.add(store, [scan("s1", 0.1, bundle_id="b2", patient_id="p1", facts={"sex": "F"}, nearest_scan_id="of b2")])
+    with store.reading() as connection:
+        assert connection.execute(select(CASES.c.nearest_scan_id)).scalar_one() == "of b2"
     assert order(store, decision="positive") == []
     assert order(store, decision="negative") == ["s1"]
     case = worklist.page(store, by=A).cases[0]
