@@ -1,4 +1,4 @@
-# Two commands: `make demo` shows the whole story, `make test` runs the tests; `make fast` leaves out those in a browser.
+# Two commands: `make demo` shows the whole story, `make test` runs the tests; `make fast` leaves out the slow ones.
 # Each sets up .venv first where it is missing or older than the lock file; after that both work offline.
 # The tests start many processes: they keep compiled modules even where the environment says not to.
 

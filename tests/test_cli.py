@@ -283,6 +283,7 @@ def test_score_of_nothing_usable_says_why_and_exits_2(bundle: Path, tmp_path: Pa
     assert pd.read_csv(tmp_path / "s.csv")["decision"].tolist() == ["refused"]
 
 
+@pytest.mark.slow
 def test_score_goes_on_after_a_kill(bundle: Path, scans: Path, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()
@@ -308,6 +309,7 @@ def test_score_goes_on_after_a_kill(bundle: Path, scans: Path, tmp_path: Path) -
     assert not parts.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(dataset: Dataset, tmp_path: Path) -> None:
     settings = [word for each in ("steps=100000", *SMALL) for word in ("--set", each)]
     arguments = ["pretrain", dataset.folder, "--out", tmp_path / "run", *settings]
@@ -326,6 +328,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(dataset: Dataset, tmp_path: Path) ->
     assert "holds a run that did not finish; add --resume to go on with it" in line
 
 
+@pytest.mark.slow
 def test_one_file_is_scored_in_time(bundle: Path, scans: Path, tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = ["score", bundle, scans / "images/p01_0.png", "--out", tmp_path / "s.csv"]

@@ -13,6 +13,8 @@ from medtl import demonstration
 from medtl.errors import MedtlError, Stopped
 from medtl.training.pace import Pace
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["steps=3", "batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
 
 

@@ -111,6 +111,7 @@ def test_heatmaps_leave_nothing_on_the_network(bundle: Path, scans: Path) -> Non
     assert not any(module._forward_hooks or module._backward_hooks for module in detector._classifier.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "settings"),
     [

@@ -12,6 +12,8 @@ from medtl.data.scan import Scan
 from medtl.errors import MedtlError, ScanError
 from tests.volumes import volume_scan, write_volumes
 
+pytestmark = pytest.mark.slow
+
 SMALL = "input_px=16"
 
 

@@ -25,6 +25,8 @@ from tests.app.conftest import FINDINGS, add_people_to, free_port
 from tests.app.people import PASSWORD, PEOPLE
 from tests.app.test_page import stored
 
+pytestmark = pytest.mark.slow
+
 ANSWER = re.compile(r"Saved case (\d+) \(verdicts (\d+) to (\d+)\)")
 PATIENCE_S = 60
 Acknowledged = dict[str, tuple[int, int, int]]

@@ -26,6 +26,8 @@ from tests.app.conftest import free_port
 from tests.app.people import PASSWORD, add_people
 from tests.app.test_page import scored, upload
 
+pytestmark = pytest.mark.slow
+
 
 def arrived(scope: dict[str, Any], **arrival: Any) -> dict[str, Any]:
     """What comes out behind `Arrival`: the scope, or the answer that it gave itself."""

@@ -127,6 +127,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> Iterator[tuple[str, bytes]
         yield f"cut at {cut}", data[:cut]
 
 
+@pytest.mark.slow
 def test_no_damage_crashes_hangs_or_fills_the_memory(files: list[Path]) -> None:
     rng, process, tried = np.random.default_rng(0), psutil.Process(), 0
     least = process.memory_info().rss

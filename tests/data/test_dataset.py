@@ -239,6 +239,7 @@ medtl.ingest(sys.argv[1], out=sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_thousand_pngs_hold_memory_flat(tmp_path: Path) -> None:
     """The sum over all its processes, at any time, stays under 1.5 GB."""
     import psutil

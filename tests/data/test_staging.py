@@ -82,6 +82,7 @@ def kill(process: Any) -> None:
     process.join()
 
 
+@pytest.mark.slow
 def test_killed_at_ten_moments_the_dataset_is_the_same_byte_for_byte(tmp_path: Path) -> None:
     source = write_pngs(tmp_path / "in", range(FILES), side=8)
     (source / "broken.png").write_bytes(png_bytes(0)[:40])

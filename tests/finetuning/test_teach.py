@@ -317,6 +317,7 @@ def test_few_patients_are_not_judged() -> None:
     assert any("its operating point is 0.5 and its probabilities are not calibrated" in each for each in taught.caveats)
 
 
+@pytest.mark.slow
 def test_the_training_loop_is_not_loaded_to_teach() -> None:
     """It takes as long to load as everything else together."""
     code = "import sys, medtl.finetuning.teach; print([m for m in ('lightning_fabric', 'monai') if m in sys.modules])"

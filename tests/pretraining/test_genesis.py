@@ -135,6 +135,7 @@ def test_the_loss_is_the_distance_from_the_original(network: str, side: int, dim
     assert not any(module._forward_hooks for module in objective.encoder.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "dims", "steps"), [(32, 2, 25), (16, 3, 16)])
 def test_learns(side: int, dims: int, steps: int) -> None:
     torch.manual_seed(0)

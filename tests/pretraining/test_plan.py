@@ -86,6 +86,7 @@ def test_the_plan_says_how_often_scans_are_seen(
     assert "this is little time for so many scans" in printed
 
 
+@pytest.mark.slow
 def test_a_run_keeps_to_its_time(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

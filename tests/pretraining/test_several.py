@@ -18,6 +18,8 @@ from medtl.errors import Stopped
 from medtl.pretraining.methods import METHODS
 from tests.pretraining.several import EQUAL, SMALL, interrupt_at, learn, norm_case
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [
     sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",

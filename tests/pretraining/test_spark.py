@@ -147,6 +147,7 @@ def test_the_loss_is_that_of_hidden_patches_and_reaches_every_weight(network: st
     assert untouched(objective.encoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "dims", "steps"), [(32, 2, 25), (16, 3, 30)])
 def test_learns(side: int, dims: int, steps: int) -> None:
     found = losses(spark(side=side, dims=dims), side=side, dims=dims, steps=steps, size=8)

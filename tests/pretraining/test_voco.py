@@ -104,6 +104,7 @@ def test_reaches_every_weight_and_repeats(network: str, side: int, dims: int) ->
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.encoder.parameters())
 
 
+@pytest.mark.slow
 def test_learns() -> None:
     found = losses(voco(32, 2, grid=2), side=32, steps=60, lr=1e-3)
     # Base crops at right angles and every similarity 0 would give -log(1 - y) on average.
@@ -112,6 +113,7 @@ def test_learns() -> None:
     assert mean(found[-10:]) < 0.85 * float(blind)
 
 
+@pytest.mark.slow
 def test_learns_from_volumes() -> None:
     found = losses(voco(32, 3, grid=2), side=32, dims=3, steps=25, size=6, lr=1e-3)
     assert mean(found[-5:]) < 0.85 * mean(found[:5])

@@ -118,6 +118,7 @@ test_loop.run(Path({folder!r}), steps=200, batches=slow)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume_reaches_the_same_weights(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))

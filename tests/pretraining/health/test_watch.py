@@ -78,6 +78,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, step: int, go: Callable[[], obje
             go()
 
 
+@pytest.mark.slow
 def test_early_stop_is_the_same_after_a_kill(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best check is at step 20; two checks later the run stops, also when it was killed before."""
     dictated(monkeypatch, {10: 0.6, 20: 0.8, 30: 0.7, 40: 0.75, 50: 0.9})
@@ -107,6 +108,7 @@ def test_early_stop_is_the_same_after_a_kill(dataset: Dataset, tmp_path: Path, m
         assert checks_of(parts) == checks_of(whole)
 
 
+@pytest.mark.slow
 def test_labels_are_looked_at_only_when_given(
     dataset: Dataset, tmp_path: Path, drawn: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +148,7 @@ def embeddings_attract(self: simclr.SimCLR, views: Views) -> tuple[Tensor, dict[
 
 
 @pytest.mark.parametrize("what", ["spread 0.", "std of the method's outputs 0.0"])
+@pytest.mark.slow
 def test_a_network_that_collapses_is_stopped(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
