@@ -118,11 +118,11 @@ def next_case(store: ReviewStore, *, by: User, where: Filter = ALL, status: str 
         ReviewError: another status, or a reader who wants to adjudicate.
     """
     with store.transaction() as connection:
-        case = _most_urgent(connection, by, where, status)
-        if case is not None:
-            hold(connection, case.id, by)
-            case = read(connection, seen_by(by).where(CASES.c.id == case.id), by)[0]
-        return case
+        first = _most_urgent(connection, by, where, status)
+        if first is None:
+            return None
+        hold(connection, first, by)
+        return _one(connection, first, by)
 
 
 def upcoming(store: ReviewStore, *, by: User, where: Filter = ALL, status: str = "open") -> Case | None:
@@ -132,10 +132,16 @@ def upcoming(store: ReviewStore, *, by: User, where: Filter = ALL, status: str =
         ReviewError: as `next_case`.
     """
     with store.reading() as connection:
-        return _most_urgent(connection, by, where, status)
+        first = _most_urgent(connection, by, where, status)
+        return None if first is None else _one(connection, first, by)
 
 
-def _most_urgent(connection: Connection, by: User, where: Filter, status: str) -> Case | None:
+def _one(connection: Connection, case_id: int, by: User) -> Case:
+    return read(connection, seen_by(by).where(CASES.c.id == case_id), by)[0]
+
+
+def _most_urgent(connection: Connection, by: User, where: Filter, status: str) -> int | None:
+    """The number of the case that comes next."""
     if status not in ("open", "adjudicate") or (status == "adjudicate" and not by.leads):
         raise ReviewError(
             f"{by.name} ({by.role}) cannot take the next case of status '{status}'; expected open, or "
@@ -144,8 +150,9 @@ def _most_urgent(connection: Connection, by: User, where: Filter, status: str) -
     wanted = seen_by(by).where(*_conditions(replace(where, status=""), by), CASES.c.status == status, not_(_held()))
     if status == "open":
         wanted = wanted.where(READINGS.c.finished_at.is_(None))
-    found = read(connection, wanted.order_by(CASES.c.urgency.desc(), CASES.c.id.desc()).limit(1), by)
-    return found[0] if found else None
+    numbers = wanted.with_only_columns(CASES.c.id).order_by(CASES.c.urgency.desc(), CASES.c.id.desc())
+    found: int | None = connection.execute(numbers.limit(1)).scalar_one_or_none()
+    return found
 
 
 def _conditions(where: Filter, by: User) -> Iterator[ColumnElement[bool]]:
