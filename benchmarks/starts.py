@@ -24,6 +24,7 @@ import torch
 
 import medtl
 from medtl.data.dataset import Dataset, open_dataset
+from medtl.data.labels import LabelTable
 from medtl.encoders.embed import embed
 from medtl.encoders.store import start_from
 from medtl.encoders.table import default_network, default_px
@@ -41,20 +42,34 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def draw_rows(data: Dataset, y: Floats, *, count: int, seed: int) -> Rows:
-    """Labeled rows of the train part, half positive, each of another patient."""
-    random, patients = np.random.default_rng(seed), patients_of(data.manifest)
-    rows = random.permutation(np.flatnonzero((data.manifest["split"].to_numpy() == "train") & np.isfinite(y)))
+def draw_rows(rows: Rows, y: Floats, patients: Rows, *, count: int, seed: int) -> Rows:
+    """So many of the labeled rows, half positive, each of another patient."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
     taken: list[int] = []
     seen: set[int] = set()
     for value in (1, 0):
         of_kind = 0
-        for row in rows[y[rows] == value]:
+        for row in shuffled[y[shuffled] == value]:
             if of_kind < count // 2 and patients[row] not in seen:
                 taken.append(int(row))
                 seen.add(int(patients[row]))
                 of_kind += 1
     return np.array(taken, np.int64)
+
+
+def logits_after(
+    data: Dataset, table: LabelTable, origin: str, strategy: str, learn: Rows, judged: Rows, *, seed: int, work: Path
+) -> list[float]:
+    """Logits of judged rows by a start that was adapted to the labels of others."""
+    torch.manual_seed(seed)
+    start = start_from(origin, spec=data.spec, enlarge=True)
+    parts = Parts(fit=learn, calibrate=np.empty(0, np.int64))
+    plan = FinetuneConfig(encoder=origin, seed=seed, strategy=strategy)
+    plan = plan.model_copy(update=filled_in(plan, start, len(learn)))
+    work.mkdir(exist_ok=True)
+    classifier, _ = fit(data, table, parts, start, plan, work, resume=False)
+    logits = logits_of_rows(classifier, data, judged, start.spec, flip_average=False)[:, 0]
+    return [round(float(each), 5) for each in logits]
 
 
 def strategies_of(origin: str, dims: int, asked: argparse.Namespace) -> list[str]:
@@ -85,15 +100,10 @@ def judge(
             continue
         of_strategy = found["logits"].setdefault(strategy, {})
         for count, seed in itertools.product(asked.counts, range(asked.draws)):
-            torch.manual_seed(seed)
-            fresh = start_from(origin, spec=data.spec, enlarge=True)
-            parts = Parts(fit=draw_rows(data, y, count=count, seed=seed), calibrate=np.empty(0, np.int64))
-            plan = FinetuneConfig(encoder=origin, seed=seed, strategy=strategy)
-            plan = plan.model_copy(update=filled_in(plan, fresh, len(parts.fit)))
-            work.mkdir(exist_ok=True)
-            classifier, _ = fit(data, table, parts, fresh, plan, work, resume=False)
-            logits = logits_of_rows(classifier, data, test, fresh.spec, flip_average=False)[:, 0]
-            of_strategy.setdefault(str(count), []).append([round(float(each), 5) for each in logits])
+            learn = draw_rows(train, y, patients_of(data.manifest), count=count, seed=seed)
+            of_strategy.setdefault(str(count), []).append(
+                logits_after(data, table, origin, strategy, learn, test, seed=seed, work=work)
+            )
     return found
 
 

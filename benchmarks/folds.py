@@ -1,0 +1,95 @@
+"""ImageNet's weights against random ones with every patient judged once, where a test part alone is small.
+
+    python -m benchmarks.folds DATASET --labels labels.csv --out FOLDER
+
+Patients are dealt into folds. Each fold is judged by networks that learned from few labels of the other folds, half
+positive, each of another patient, in several draws: random weights fine-tuned whole, ImageNet's with a linear head on
+all levels. AUROCs are of one fold and one draw, since logits of different networks are not comparable, and their means
+and differences are printed with intervals (bootstrap over the patients of each fold, paired). Made again, it goes on.
+"""
+
+import argparse
+import itertools
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.starts import Floats, Rows, draw_rows, logits_after
+from medtl.data.dataset import open_dataset
+from medtl.evaluation.intervals import percentile_interval
+from medtl.evaluation.study.areas import Areas, resampled_areas
+from medtl.pretraining.health.probe import patients_of
+
+STRATEGIES = {"random": "full", "imagenet": "linear"}
+
+
+def areas_of(y: Floats, patients: Rows, folds: Rows, kept: dict[str, Any], count: int) -> list[Areas]:
+    """Of each fold, the AUROCs by both starts, all draws of the first before those of the second."""
+    found = []
+    for fold in np.unique(folds):
+        there = folds == fold
+        logits = [kept[key] for start in STRATEGIES for key in kept if key.startswith(f"{start}/{count}/{fold}/")]
+        columns = [np.array(each)[:, None] for each in logits]
+        found.append(resampled_areas(y[there, None], columns, patients[there], seed=int(fold)))
+    return found
+
+
+def report(y: Floats, patients: Rows, folds: Rows, kept: dict[str, Any], counts: list[int]) -> None:
+    print(
+        "| labels | random weights | ImageNet | difference | standard error over draws | draws |\n" + "|---" * 6 + "|"
+    )
+    for count in counts:
+        areas = areas_of(y, patients, folds, kept, count)
+        points = np.stack([each.points[:, 0] for each in areas]).reshape(len(areas), 2, -1)
+        draws = np.stack([each.draws[:, 0] for each in areas]).reshape(len(areas), 2, points.shape[2], -1)
+        random, ours = points.mean(axis=(0, 2))
+        gain = points[:, 1] - points[:, 0]
+        of_draws = (draws[:, 1] - draws[:, 0]).mean(axis=(0, 1))
+        found = percentile_interval(float(gain.mean()), of_draws)
+        print(
+            f"| {count} | {random:.3f} | {ours:.3f} | {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | "
+            f"{gain.std(ddof=1) / gain.size**0.5:.3f} | {gain.size} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--counts", type=int, nargs="+", default=[20, 60])
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=2, help="of labels, for each fold")
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    data = open_dataset(asked.dataset)
+    table = data.labels(asked.labels)
+    truth, patients = table.values[:, 0].astype(np.float64), patients_of(data.manifest)
+    rows = np.flatnonzero(np.isfinite(truth)).astype(np.int64)
+    dealt = np.random.default_rng(0).permutation(patients.max() + 1) % asked.folds
+    folds = dealt[patients[rows]]
+    file = asked.out / "logits.json"
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    # All of the first draw come before the second, so that a look at half of them is fair.
+    for draw, fold, count in itertools.product(range(asked.draws), range(asked.folds), asked.counts):
+        seed = zlib.crc32(f"{fold}/{draw}".encode())
+        learn = draw_rows(rows[folds != fold], truth, patients, count=count, seed=seed)
+        for start, strategy in STRATEGIES.items():
+            key = f"{start}/{count}/{fold}/{draw}"
+            if key not in kept:
+                judged = rows[folds == fold]
+                kept[key] = logits_after(
+                    data, table, start, strategy, learn, judged, seed=seed, work=asked.out / "work"
+                )  # fmt: skip
+                file.write_text(json.dumps(kept))
+    report(truth[rows], patients[rows], folds, kept, asked.counts)
+
+
+if __name__ == "__main__":
+    main()
