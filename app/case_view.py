@@ -10,12 +10,12 @@ from app.choices import Choices, text_of
 from app.desk import Desk
 from app.events import DRAWS
 from app.pictures import Pictures
+from app.priors import Other
 from app.reading import Reading
 from app.verdict_view import VerdictView
 from app.viewer import NO_HEAT, Viewer
 from medtl.data.scan import Scan
 from medtl.errors import ReviewError, ScanError
-from medtl.review.records import Case
 from medtl.review.users import User
 
 HOURS_8 = 8 * 3600
@@ -116,11 +116,11 @@ class CaseView:
         header = {self.header: panels.header(scan, masked=not by.leads)}
         return header | self.viewer.picture(scan, by.name, *settings)
 
-    def shown(self, reading: Reading, *settings: Any, priors: Sequence[Case], kept: Choices | None) -> Changes:
+    def shown(self, reading: Reading, *settings: Any, others: Sequence[Other], kept: Choices | None) -> Changes:
         """A case as this reader may see it.
 
         Args:
-            priors: other cases of the same patient.
+            others: other cases of the same patient.
             kept: choices that he took back.
         """
         findings, marked = list(self.bundle.findings), reading.marked(kept)
@@ -131,7 +131,7 @@ class CaseView:
             self.token: reading.token,
             self.current: str(findings.index(name)) if name in findings else "0",
             self.reasons: self._reasons(reading, name),
-            self.priors: tables.prior_list(reading.stored, priors),
+            self.priors: tables.prior_list(others),
             **self.verdict.shown(reading, kept),
         }
         if reading.scan is None:

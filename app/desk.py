@@ -14,6 +14,7 @@ import numpy as np
 
 from app.case import NETWORK, Case, new_case
 from app.files import failed_on, read_recorded, recorded
+from app.priors import others_of
 from medtl.data.scan import Scan
 from medtl.data.sources import read_uploads
 from medtl.errors import ConfigError, ReviewError, ScanError
@@ -175,11 +176,11 @@ class Desk:
 
     def _prior(self, stored: records.Case, by: User) -> Callable[[], Scan] | None:
         """Reads the last scan of the patient before this one whose file is there, once it is asked for."""
-        for other in cases.priors(self.store, stored.id, by=by):
-            if (other.received_at, other.id) < (stored.received_at, stored.id):
+        for other in others_of(self.store, stored, by=by):
+            if other.before:
                 with contextlib.suppress(ScanError):
-                    recorded(other)
-                    return cache(partial(read_recorded, other, dims=self.detector.bundle.spec.dims))
+                    recorded(other.case)
+                    return cache(partial(read_recorded, other.case, dims=self.detector.bundle.spec.dims))
         return None
 
     def _look(self, scan: Scan) -> Prediction:

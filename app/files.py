@@ -7,7 +7,7 @@ from medtl.data.scan import Scan
 from medtl.data.sources import FoundFile, find_files, head_of
 from medtl.data.units import Unit, image_units, scans_in, volume_units
 from medtl.errors import ScanError
-from medtl.review.records import Case
+from medtl.review.records import Case, file_of
 
 UPLOADED = (
     "was uploaded and is no longer in memory: uploads are never kept on disk. Open the same file again to read it"
@@ -42,11 +42,9 @@ def recorded(case: Case) -> Path:
     Raises:
         ScanError: it was an upload, or the file is gone.
     """
-    path = Path(case.path)
-    if not path.is_absolute():
+    if not Path(case.path).is_absolute():
         raise ScanError("not_kept", case.path, UPLOADED)
-    if not path.exists():
-        path = Path(case.path.rpartition("#")[0] or case.path)  # an image inside a file: `file.dcm#frame/2`
+    path = file_of(case.path)
     if not path.is_file():
         raise ScanError("gone", case.path, GONE)
     return path

@@ -18,6 +18,7 @@ from app.desk import Desk
 from app.events import DRAWS, ONE_AT_A_TIME, SAVES, explained, sentence
 from app.files import failed_on
 from app.frame import Frame
+from app.priors import others_of
 from app.reading import Reading, Saved, begin
 from medtl.errors import ReviewError, ScanError
 from medtl.review import cases, records, verdicts, worklist
@@ -261,9 +262,9 @@ class Flow:
         yield {part: value for part, value in drawn.items() if part not in seen or seen[part] != value}
 
     def _drawn(self, reading: Reading, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None) -> Changes:
-        priors = cases.priors(self.store, reading.stored.id, by=by)
+        others = others_of(self.store, reading.stored, by=by)
         what = " · to decide" if reading.decides else " · verdict first" if reading.blind else ""
-        return self.view.shown(reading, *settings, priors=priors, kept=kept) | {
+        return self.view.shown(reading, *settings, others=others, kept=kept) | {
             self.frame.status: panels.status(f"Case {reading.stored.id}{what}"),
             self.frame.view: "case",
             self.frame.notice: "",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from app.panels import age, percent, words
+from app.priors import Other
 from medtl.review.moments import days, now
 from medtl.review.records import Case
 from medtl.review.users import User
@@ -70,22 +71,23 @@ def _status(case: Case, *, by: User) -> str:
     return f'<span class="status-{escape(case.status)}">{text}</span>'
 
 
-def prior_list(case: Case, priors: Sequence[Case]) -> str:
+def prior_list(others: Sequence[Other]) -> str:
     """Other cases of the same patient, each a way to open it."""
-    if not priors:
+    if not others:
         return ""
     items = "".join(
-        f'<li><button type="button" data-case="{each.id}">Case {each.id}</button> {_apart(each, case)}</li>'
-        for each in priors[:PRIORS]
+        f'<li><button type="button" data-case="{each.case.id}">Case {each.case.id}</button> {_apart(each)}</li>'
+        for each in others[:PRIORS]
     )
     return f'<div class="priors"><h3>Same patient</h3><ul>{items}</ul></div>'
 
 
-def _apart(other: Case, case: Case) -> str:
-    apart = int(days(case.received_at) - days(other.received_at))
-    if apart == 0:
-        return "received on the same day"
-    return f"received {abs(apart)} day{'s' if abs(apart) != 1 else ''} {'earlier' if apart > 0 else 'later'}"
+def _apart(other: Other) -> str:
+    how = "taken" if other.dated else "received"
+    if other.apart == 0:
+        return f"{how} on the same day"
+    count = abs(other.apart)
+    return f"{how} {count} day{'s' if count != 1 else ''} {'earlier' if other.apart > 0 else 'later'}"
 
 
 def table(heads: Sequence[str], rows: str) -> str:

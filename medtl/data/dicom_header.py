@@ -1,22 +1,26 @@
 """What a DICOM header says beside the pixels."""
 
+import contextlib
 import datetime
 import math
+from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from medtl.data.quiet import quiet
 from medtl.data.scan import Header
 
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 _SEXES = ("M", "F", "O")
+_DATES = ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate")
 
 
 def header_of(dataset: Dataset) -> Header:
     """The header's facts; None for what is missing, empty or cannot be read."""
     sex = _text(dataset, "PatientSex")
-    dates = (_date(dataset, key) for key in ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate"))
-    acquired, born = next(filter(None, dates), None), _date(dataset, "PatientBirthDate")
+    acquired, born = _acquired(dataset), _date(dataset, "PatientBirthDate")
     age = age_years(_text(dataset, "PatientAge"))
     if age is None and acquired and born and acquired >= born:
         age = round((acquired - born).days / 365.25, 3)
@@ -35,6 +39,17 @@ def header_of(dataset: Dataset) -> Header:
         acquired=acquired,
         burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation") or ""),
     )
+
+
+def acquired_on(path: str | Path) -> datetime.date | None:
+    """The day on which a file's scan was taken, from its header alone; None where it does not say or is no DICOM."""
+    with quiet("pydicom"), contextlib.suppress(Exception):  # a damaged header has no date
+        return _acquired(dcmread(path, specific_tags=list(_DATES), stop_before_pixels=True))
+    return None
+
+
+def _acquired(dataset: Dataset) -> datetime.date | None:
+    return next(filter(None, (_date(dataset, key) for key in _DATES)), None)
 
 
 def spacing_of(dataset: Dataset) -> tuple[float, float] | None:

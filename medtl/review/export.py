@@ -23,7 +23,7 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
     What a lead adjudicated counts before the majority of the readers, and that before a single reader. Verdicts that
     were corrected or taken back do not count. Where all are unsure, as many are for as against, or the image is bad,
     the cell stays empty. A finding that readers have only begun to mark, on fewer than 4 scans with or without it, is
-    left out: nothing can be trained on it.
+    left out: nothing can be trained on it. So is a case that has not been read by as many as it needs.
 
     Args:
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts.
@@ -37,11 +37,15 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
     """
     store = open_existing(reviews)
     try:
-        standing = verdicts.standing(store)
+        everything, standing = verdicts.standing(store), verdicts.standing(store, read=True)
     finally:
         store.close()
-    if not standing:
+    if not everything:
         raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
+    begun = len({row.case_id for row in everything} - {row.case_id for row in standing})
+    waiting = f"{begun} case{'s' if begun != 1 else ''} left out until every reader whom it needs has read it"
+    if not standing:
+        raise ReviewError(f"{store.name}: holds no labels yet: {waiting}")
     labels = labels_of(standing)
     if not labels:
         found = ", ".join(sorted({row.finding for row in standing}))
@@ -52,6 +56,8 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
     scans = len({scan_id for scan_id, _ in labels})
     for finding in sorted({row.finding for row in standing} - {finding for _, finding in labels}):
         say(f"{finding}: left out until {FEWEST} scans with it and {FEWEST} without it are marked")
+    if begun:
+        say(waiting)
     say(f"{known} labels of {scans} scans: {out}")
     return scans
 

@@ -1,14 +1,16 @@
 """What the report on the reviews says, as numbers: by week, by reader, and what to read next."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, chi2, ks_2samp
+from scipy.stats import binomtest, chi2, chi2_contingency, ks_2samp
 
 from medtl.evaluation.intervals import Estimate
 from medtl.review.agreement import cohen_kappa, fleiss_kappa
@@ -18,6 +20,9 @@ Floats = npt.NDArray[np.float64]
 REFERENCE_SCANS = 50
 """Scans that a week needs to be compared with, or to be compared: fewer make a distribution of chance."""
 PSI_BINS = 5
+COMMONEST = 3
+"""Values of a respect that are told and compared; the others count as one."""
+DOUBT = "doubt: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,24 @@ class Drift:
     quartiles: tuple[float, float, float]
     psi: float
     psi_by_chance: float
+    p: float
+    reference: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the scans of one week are, in one respect, against those of the reference week.
+
+    Args:
+        told: the commonest values with their shares, or median and quartiles.
+        p: of a chi-squared test, for numbers of a Kolmogorov-Smirnov test, for one week by itself; nan where not
+            compared.
+        reference: whether this is the reference week.
+    """
+
+    begin: date
+    n: int
+    told: str
     p: float
     reference: bool
 
@@ -103,12 +126,10 @@ def drift_by_week(scores: Iterable[tuple[str, float]]) -> list[Drift]:
     Args:
         scores: (moment the scan was received, probability), of one bundle and finding.
     """
-    weeks: dict[date, list[float]] = {}
-    for received_at, probability in scores:
-        weeks.setdefault(week_of(received_at), []).append(probability)
-    first = next((begin for begin in sorted(weeks) if len(weeks[begin]) >= REFERENCE_SCANS), None)
+    weeks = _weeks(scores)
+    first = _reference(weeks)
     found = []
-    for begin, values in sorted(weeks.items()):
+    for begin, values in weeks.items():
         compared = first is not None and begin > first and len(values) >= REFERENCE_SCANS
         reference = np.array(weeks[first] if first is not None else [])
         found.append(
@@ -123,6 +144,86 @@ def drift_by_week(scores: Iterable[tuple[str, float]]) -> list[Drift]:
             )
         )
     return found
+
+
+def inputs_by_week(cases: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, list[Inputs]]:
+    """How the scans that come in change, in each respect that is known of some.
+
+    Args:
+        cases: (moment the scan was received, its facts); `doubts` are codes with semicolons between.
+
+    Returns:
+        Weeks by respect: the facts' names, and `doubt: CODE` for each reason to doubt that some scan gave.
+    """
+    pairs = [(received_at, _respects(facts)) for received_at, facts in cases]
+    codes = sorted({name for _, facts in pairs for name in facts if name.startswith(DOUBT)})
+    found = {}
+    for name in (*sorted({name for _, facts in pairs for name in facts} - set(codes)), *codes):
+        nothing = "no" if name in codes else None
+        known = [(at, facts.get(name, nothing)) for at, facts in pairs if facts.get(name, nothing) is not None]
+        numbers = all(isinstance(value, int | float) for _, value in known)
+        found[name] = _inputs(_weeks(known), _numbers_told if numbers else _shares, _ks if numbers else _chi_squared)
+    return found
+
+
+def _respects(facts: Mapping[str, Any]) -> dict[str, Any]:
+    doubts = str(facts.get("doubts", "")).split("; ")
+    return {name: value for name, value in facts.items() if name != "doubts"} | {
+        f"{DOUBT}{code}": "yes" for code in doubts if code
+    }
+
+
+def _inputs(
+    weeks: dict[date, list[Any]], told: Callable[[list[Any]], str], p_of: Callable[[list[Any], list[Any]], float]
+) -> list[Inputs]:
+    first = _reference(weeks)
+    return [
+        Inputs(
+            begin=begin,
+            n=len(values),
+            told=told(values),
+            p=p_of(weeks[first], values) if first and begin > first and len(values) >= REFERENCE_SCANS else math.nan,
+            reference=begin == first,
+        )
+        for begin, values in weeks.items()
+    ]
+
+
+def _shares(values: list[str]) -> str:
+    common = Counter(values).most_common(COMMONEST)
+    return ", ".join(f"{value} {count / len(values):.0%}".replace("%", " %") for value, count in common)
+
+
+def _numbers_told(values: list[float]) -> str:
+    low, middle, high = _quartiles(values)
+    return f"median {middle:.3g} (quartiles {low:.3g} to {high:.3g})"
+
+
+def _ks(reference: list[float], values: list[float]) -> float:
+    return float(ks_2samp(reference, values).pvalue)
+
+
+def _chi_squared(reference: list[str], values: list[str]) -> float:
+    """Of the commonest values and all others together."""
+    both = Counter(reference) + Counter(values)
+    names = [name for name, _ in both.most_common(COMMONEST)]
+    counts = [[sum(value == name for value in part) for name in names] for part in (reference, values)]
+    table = np.array([[*row, len(part) - sum(row)] for row, part in zip(counts, (reference, values), strict=True)])
+    table = table[:, table.sum(axis=0) > 0]
+    return float(chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0
+
+
+def _weeks(pairs: Iterable[tuple[str, Any]]) -> dict[date, list[Any]]:
+    """Values by week, in order, of pairs with the moment first."""
+    weeks: dict[date, list[Any]] = {}
+    for at, value in pairs:
+        weeks.setdefault(week_of(at), []).append(value)
+    return dict(sorted(weeks.items()))
+
+
+def _reference(weeks: Mapping[date, Sequence[Any]]) -> date | None:
+    """The first week that has enough scans to compare with."""
+    return next((begin for begin in weeks if len(weeks[begin]) >= REFERENCE_SCANS), None)
 
 
 def stability(reference: Floats, values: Floats) -> float:

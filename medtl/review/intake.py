@@ -9,11 +9,11 @@ import pandas as pd
 from medtl.errors import ReviewError
 from medtl.progress import say
 from medtl.review import cases
-from medtl.review.records import NewCase, Score
+from medtl.review.records import NewCase, Score, file_of
 from medtl.review.store import ReviewStore
 
 COLUMNS = ("path", "scan_id", "finding", "probability", "threshold", "decision", "sha256", "bundle_id")
-FACTS = ("age_years", "sex", "modality", "view", "body_part")
+FACTS = ("age_years", "sex", "modality", "view", "body_part", "doubts")
 """Columns that are taken over where the file has them: what may be shown without naming anyone."""
 SCANS_AT_ONCE = 1000
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -33,6 +33,9 @@ def import_scores(
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing. Or a store that is open,
             and stays so.
         readings: how many readers have to read each case.
+
+    Paths that are not absolute count from the current folder, or, where the file is not there, from that of the
+    scores. Files that are nowhere are counted and said.
 
     Returns:
         How many cases the file holds.
@@ -55,6 +58,11 @@ def import_scores(
             store.close()
     left_out = f", {refused:,} refused inputs left out" if refused else ""
     say(f"{len(found):,} cases{left_out}: {store.name}")
+    if missing := [case.path for case in found if not file_of(case.path).exists()]:
+        say(
+            f"{len(missing):,} of {len(found):,} files are not there, such as {missing[0]}: these cases cannot be "
+            "shown; import from the folder in which medtl score ran, or put the files back"
+        )
     return len(found)
 
 
@@ -89,7 +97,7 @@ def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
         return NewCase(
             scan_id=str(first["scan_id"]),
             sha256=str(first["sha256"]),
-            path=str(Path(str(first["path"])).absolute()),
+            path=_absolute(str(first["path"]), path.parent),
             bundle_id=str(first["bundle_id"]),
             scores=tuple(_score(row) for row in records),
             patient_id=_text(first, "patient_id"),
@@ -102,14 +110,28 @@ def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
         raise ReviewError(f"{path}, row {int(rows.index[0]) + 2}: scan {first['scan_id']} {problem}") from None
 
 
+def _absolute(path: str, beside: Path) -> str:
+    """Where a scan lies that the scores file may name from another folder."""
+    if not file_of(path).exists() and file_of(str(beside / path)).exists():
+        return str((beside / path).absolute())
+    return str(Path(path).absolute())
+
+
 def _score(row: Mapping[str, Any]) -> Score:
     return Score(
         finding=str(row["finding"]),
-        probability=float(row["probability"]),
-        threshold=float(row["threshold"]),
+        probability=_number(row, "probability"),
+        threshold=_number(row, "threshold"),
         decision=str(row["decision"]),
-        uncertainty=float(row["uncertainty"]) if _text(row, "uncertainty") else None,
+        uncertainty=_number(row, "uncertainty") if _text(row, "uncertainty") else None,
     )
+
+
+def _number(row: Mapping[str, Any], name: str) -> float:
+    try:
+        return float(row[name])
+    except (TypeError, ValueError):
+        raise ReviewError(f"has the {name} '{row[name]}'; expected a number") from None
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

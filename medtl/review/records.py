@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from medtl.config import closest
 from medtl.errors import ReviewError
@@ -21,6 +22,12 @@ WITHDRAWN = "withdrawn"
 LONGEST_NOTE = 2000
 REGIONS = {"box": (2, 2), "polygon": (3, 1000)}
 """Kinds of region, with the least and the most points."""
+
+
+def file_of(path: str) -> Path:
+    """The file of a case's path, also where it names an image inside of one: `file.dcm#frame/2`."""
+    whole = Path(path)
+    return whole if whole.exists() else Path(path.rpartition("#")[0] or path)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """`medtl reviews report`: do readers agree with the detector and with each other, does it drift, what to read next."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ def content_of(store: ReviewStore, standing: Sequence[StoredVerdict]) -> dict[st
             "n_verdicts": len(standing),
             "agreement": figures.agreement_by_week(standing),
             "drift": _drifts(connection),
+            "inputs": _inputs(connection),
             "kappas": figures.kappas(standing),
             "paces": figures.paces(standing),
             "next": _to_read(connection),
@@ -92,6 +94,12 @@ def _drifts(connection: Connection) -> list[dict[str, Any]]:
         {"bundle_id": bundle_id, "finding": finding, "weeks": figures.drift_by_week(scores)}
         for (bundle_id, finding), scores in by_name.items()
     ]
+
+
+def _inputs(connection: Connection) -> dict[str, list[figures.Inputs]]:
+    """What the scans were, by respect and week."""
+    rows = connection.execute(select(CASES.c.received_at, CASES.c.facts))
+    return figures.inputs_by_week((received_at, json.loads(facts)) for received_at, facts in rows)
 
 
 def _to_read(connection: Connection) -> list[dict[str, Any]]:

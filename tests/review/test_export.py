@@ -32,7 +32,9 @@ def test_what_a_verdict_means(where: str, tmp_path: Path, probability: float, ve
 
 def test_whose_word_counts(store: ReviewStore, tmp_path: Path) -> None:
     names = ("single", "majority", "tie", "unsure", "adjudicated", "corrected", "withdrawn", "bad", "relabelled")
-    number = dict(zip(names, cases.add(store, [scan(name, readings_wanted=3) for name in names]), strict=True))
+    wanted = {"majority": 3, "adjudicated": 3, "tie": 2, "unsure": 2}
+    scans = [scan(name, readings_wanted=wanted.get(name, 1)) for name in names]
+    number = dict(zip(names, cases.add(store, scans), strict=True))
     read(store, number["single"], A)
     for reader, verdict in ((A, "agree"), (B, "disagree"), (C, "disagree")):
         read(store, number["majority"], reader, verdict)
@@ -72,6 +74,26 @@ def test_finetune_reads_it(store: ReviewStore, tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows.values, [[1], [0]])
 
 
+def test_a_case_that_others_still_have_to_read_is_left_out(
+    where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ReviewStore(where)
+    half, whole = cases.add(store, [scan("half", readings_wanted=2), scan("whole", readings_wanted=2)])
+    read(store, half, A)
+    waiting = "1 case left out until every reader whom it needs has read it"
+    with pytest.raises(ReviewError, match=f"holds no labels yet: {waiting}"):
+        medtl.export_labels(where, tmp_path / "l.csv")
+    read(store, whole, A)
+    read(store, whole, B)
+    assert medtl.export_labels(where, tmp_path / "l.csv") == 1
+    assert waiting in capsys.readouterr().err
+    assert (tmp_path / "l.csv").read_text() == "scan_id,pneumonia\nwhole,1\n"
+    read(store, half, B, "disagree")
+    store.close()
+    assert medtl.export_labels(where, tmp_path / "l.csv") == 2
+    assert (tmp_path / "l.csv").read_text() == "scan_id,pneumonia\nhalf,\nwhole,1\n"
+
+
 def test_nothing_to_export(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("old")
     with pytest.raises(ReviewError, match=r"r\.db: no such file; the review page \(medtl serve\) makes it"):
@@ -83,7 +105,7 @@ def test_nothing_to_export(tmp_path: Path) -> None:
     assert (tmp_path / "labels.csv").read_text() == "old"
 
 
-def scores_file(path: Path, **more: list[object]) -> Path:
+def scores_file(path: Path, /, **more: list[object]) -> Path:
     """Two scans with two findings, and a file that was refused, as `medtl score` writes them."""
     table = pd.DataFrame({
         "path": ["a.dcm", "a.dcm", "b.dcm", "b.dcm", "c.pdf"],
@@ -125,6 +147,28 @@ def test_scores_become_cases(tmp_path: Path, suffix: str, capsys: pytest.Capture
     store.close()
 
 
+def test_paths_that_are_not_absolute_are_found_beside_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scored" / "d").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "scored" / "d" / "a.dcm").write_text("scan")
+    (tmp_path / "scored" / "m.dcm").write_text("frames")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    paths = ["d/a.dcm", "d/a.dcm", "m.dcm#frame/2", "m.dcm#frame/2", "r"]
+    file = scores_file(tmp_path / "scored" / "s.csv", path=paths)
+    medtl.import_scores(file, reviews=tmp_path / "r.db")
+    assert "not there" not in capsys.readouterr().err
+    store = ReviewStore(tmp_path / "r.db")
+    found = [cases.get(store, number, by=A).path for number in (1, 2)]
+    assert found == [str(tmp_path / "scored" / name) for name in ("d/a.dcm", "m.dcm#frame/2")]
+    store.close()
+    (tmp_path / "scored" / "d" / "a.dcm").unlink()
+    medtl.import_scores(file, reviews=tmp_path / "new.db")
+    gone = tmp_path / "elsewhere" / "d" / "a.dcm"
+    assert f"1 of 2 files are not there, such as {gone}: these cases cannot be shown" in capsys.readouterr().err
+
+
 def test_scores_that_cannot_be_used(tmp_path: Path) -> None:
     reviews = tmp_path / "r.db"
     for name, message in (("s.xlsx", "unknown suffix '.xlsx'"), ("none.csv", "no such file; medtl score makes it")):
@@ -138,6 +182,10 @@ def test_scores_that_cannot_be_used(tmp_path: Path) -> None:
         medtl.import_scores(tmp_path / "other.csv", reviews=reviews)
     with pytest.raises(ReviewError, match=r"s\.csv, row 4: scan s2 pneumonia: probability 7\.0 and threshold"):
         medtl.import_scores(scores_file(tmp_path / "s.csv", probability=[0.7, 0.2, 7, 0.3, None]), reviews=reviews)
+    for name in ("probability", "threshold", "uncertainty"):
+        words = scores_file(tmp_path / "s.csv", **{name: ["0.5", "abc", "0.5", "0.5", "0.5"]})
+        with pytest.raises(ReviewError, match=f"row 2: scan 0012 has the {name} 'abc'; expected a number"):
+            medtl.import_scores(words, reviews=reviews)
     with pytest.raises(ReviewError, match="row 2: scan 0012 is scored by several bundles; keep one"):
         medtl.import_scores(scores_file(tmp_path / "s.csv", bundle_id=["b1", "b2", "b1", "b1", "b1"]), reviews=reviews)
     with pytest.raises(ReviewError, match="holds no scan that could be scored"):

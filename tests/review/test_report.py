@@ -9,6 +9,7 @@ from statistics import median
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 import medtl
 from medtl.errors import MedtlError, ReviewError
@@ -50,6 +51,35 @@ def test_drift_needs_enough_scans() -> None:
     ]  # fmt: skip
     assert weeks[2].p > 0.05 > 1e-3 > weeks[3].p and weeks[3].psi > weeks[3].psi_by_chance > weeks[2].psi
     assert weeks[0].quartiles[1] == pytest.approx(median(p for _, p in scores[:10]))
+
+
+def test_drift_of_the_inputs() -> None:
+    rng = np.random.default_rng(0)
+
+    def facts(i: int, last: bool) -> dict[str, object]:
+        doubts = "blurred; unlike" if last and i < 30 else "unlike" if not last and i < 2 else ""
+        view, age = "AP" if last and i % 5 < 4 else "PA", float(rng.normal(140 if last else 60, 8))
+        return {"sex": "FM"[i % 2], "age_years": age, "view": view} | ({"doubts": doubts} if doubts else {})
+
+    weeks = (("2026-11-02", False), ("2026-11-09", False), ("2026-11-16", True))
+    cases_of = [(f"{day}T08:00", facts(i, last)) for day, last in weeks for i in range(60)]
+    found = figures.inputs_by_week(cases_of)
+    assert list(found) == ["age_years", "sex", "view", "doubt: blurred", "doubt: unlike"]
+    assert all([week.reference for week in weeks] == [True, False, False] for weeks in found.values())
+    assert all(math.isnan(weeks[0].p) and weeks[1].p > 0.01 for weeks in found.values())
+    assert [name for name, weeks in found.items() if weeks[2].p < 1e-6] == [
+        "age_years", "view", "doubt: blurred", "doubt: unlike",
+    ]  # fmt: skip
+    assert found["sex"][2].p == 1
+    # (30 of 60 against 2 of 60): chi-squared with Yates' correction by hand.
+    a, b, c, d, n = 30, 30, 2, 58, 120
+    statistic = n * (abs(a * d - b * c) - n / 2) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
+    assert found["doubt: unlike"][2].p == pytest.approx(chi2.sf(statistic, 1))
+    assert found["view"][2].told == "AP 80 %, PA 20 %"
+    assert found["age_years"][0].told.startswith("median 5") or found["age_years"][0].told.startswith("median 6")
+    few = figures.inputs_by_week((f"2026-11-0{i}T08:00", {"sex": "F"}) for i in range(2, 9))
+    assert [(week.n, week.told, week.reference) for week in few["sex"]] == [(7, "F 100 %", False)]
+    assert figures.inputs_by_week([("2026-11-02T08:00", {})]) == {}
 
 
 def fill(store: ReviewStore) -> None:
