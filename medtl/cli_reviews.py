@@ -16,6 +16,7 @@ users = typer.Typer(help="Who may use the review page.", no_args_is_help=True, r
 Reviews = Annotated[
     str, typer.Option(help="What keeps the verdicts: a file, or postgresql+pg8000://USER@HOST/DATABASE.")
 ]
+ROLES = "reader, lead (adjudicates, sees all verdicts) or admin (a lead who also reads the metrics)."
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin, one line.")]
 
@@ -90,7 +91,7 @@ def report(
 @users.command()
 def add(
     name: Name,
-    role: Annotated[str, typer.Option(help="reader, lead (adjudicates, sees all verdicts) or admin (also users).")],
+    role: Annotated[str, typer.Option(help=ROLES)],
     password_stdin: FromStdin = False,
     reviews: Reviews = "review.db",
 ) -> None:
@@ -100,6 +101,16 @@ def add(
 
     password = _password(password_stdin)
     table.add(ReviewStore(reviews), name, password, role=role)
+    say(f"{name} may log in as {role}")
+
+
+@users.command("role")
+def role_(name: Name, role: Annotated[str, typer.Argument(help=ROLES)], reviews: Reviews = "review.db") -> None:
+    """Give a user another role; he logs in anew, and his verdicts stay."""
+    from medtl.review import users as table
+    from medtl.review.store import open_existing
+
+    table.set_role(open_existing(reviews), name, role)
     say(f"{name} may log in as {role}")
 
 

@@ -39,7 +39,7 @@ class User:
 
     Args:
         name: 1 to 200 characters.
-        role: "reader" gives verdicts; "lead" also adjudicates and sees all verdicts; "admin" also manages users.
+        role: "reader" gives verdicts; "lead" also adjudicates and sees all verdicts; "admin" also reads the metrics.
 
     Raises:
         ReviewError: a name or role that cannot be used.
@@ -101,6 +101,15 @@ def set_active(store: ReviewStore, name: str, active: bool) -> None:
         ReviewError: no such user.
     """
     _change(store, name, active=active)
+
+
+def set_role(store: ReviewStore, name: str, role: str) -> None:
+    """Give a user another role; his sessions end, his verdicts stay.
+
+    Raises:
+        ReviewError: no such user or role.
+    """
+    _change(store, name, role=User(name=name, role=role).role)
 
 
 def any_user(store: ReviewStore) -> bool:

@@ -110,6 +110,8 @@ def count(store: ReviewStore, *, by: User, where: Filter = ALL) -> int:
 def next_case(store: ReviewStore, *, by: User, where: Filter = ALL, status: str = "open") -> Case | None:
     """Claim the most urgent case that this user has not read and nobody holds; None where there is none.
 
+    Uploads do not come: they are in memory only, and who opened one holds it already.
+
     Args:
         where: further conditions; its own status does not matter.
         status: "open", or "adjudicate" for a lead.
@@ -148,6 +150,7 @@ def _most_urgent(connection: Connection, by: User, where: Filter, status: str) -
             "adjudicate for a lead"
         )
     wanted = seen_by(by).where(*_conditions(replace(where, status=""), by), CASES.c.status == status, not_(_held()))
+    wanted = wanted.where(CASES.c.path.like("/%"))  # of an upload the name is kept, and no place
     if status == "open":
         wanted = wanted.where(READINGS.c.finished_at.is_(None))
     numbers = wanted.with_only_columns(CASES.c.id).order_by(CASES.c.urgency.desc(), CASES.c.id.desc())

@@ -39,6 +39,9 @@ def test_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.returncode == 0 and "Dr A may log in as lead" in done.stderr
     listed = run("users", "list", *place).stdout
     assert listed.splitlines()[1].split()[:4] == ["Dr", "A", "lead", "yes"]
+    assert run("users", "role", "Dr A", "reader", *place).returncode == 0
+    assert "reader" in run("users", "list", *place).stdout
+    assert run("users", "role", "Dr A", "lead", *place).returncode == 0
     assert run("users", "disable", "Dr A", *place).returncode == 0
     assert "disabled" in run("users", "list", *place).stdout
     assert run("users", "enable", "Dr A", *place).returncode == 0

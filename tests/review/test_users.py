@@ -114,9 +114,18 @@ def test_a_disabled_user_is_out_at_once(store: ReviewStore) -> None:
     assert sessions.user_of(store, token) is None, "an ended session does not come back"
 
 
+def test_another_role_holds_from_the_next_login(store: ReviewStore) -> None:
+    token = sessions.begin(store, users.add(store, "Dr A", PASSWORD, role="reader"))
+    users.set_role(store, "Dr A", "lead")
+    assert sessions.user_of(store, token) is None
+    assert users.log_in(store, "Dr A", PASSWORD).leads
+
+
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
+        (lambda s: users.set_role(s, "Dr A", "leed"), "unknown role 'leed'; did you mean 'lead'?"),
+        (lambda s: users.set_role(s, "Dr B", "lead"), "there is no user 'Dr B'; medtl users list shows all"),
         (lambda s: users.add(s, "Dr A", PASSWORD, role="reader"), "there is a user 'Dr A' already"),
         (lambda s: users.add(s, "Dr B", "short", role="reader"), "the password has 5 characters; expected 10 to 200"),
         (lambda s: users.add(s, "Dr B", PASSWORD, role="leed"), "unknown role 'leed'; did you mean 'lead'?"),

@@ -203,6 +203,13 @@ def test_what_comes_next_is_said_without_taking_it(store: ReviewStore) -> None:
         worklist.upcoming(store, by=A, status="adjudicate")
 
 
+def test_uploads_do_not_come_next(store: ReviewStore) -> None:
+    cases.add(store, [scan("s1", 0.99, path="upload.dcm"), scan("s2", 0.6)])
+    assert [case.scan_id for case in worklist.page(store, by=A).cases] == ["s1", "s2"]
+    assert worklist.upcoming(store, by=A).scan_id == "s2" == worklist.next_case(store, by=A).scan_id
+    assert worklist.next_case(store, by=B) is None
+
+
 def test_the_next_case_of_a_second_reader_and_of_a_lead(store: ReviewStore) -> None:
     number = cases.add(store, [scan("s1", readings_wanted=2)])[0]
     read(store, number, A)
