@@ -16,6 +16,7 @@ from medtl.data.nameless import nameless
 from medtl.data.resample import resized
 from medtl.data.scan import Scan
 from medtl.errors import ReviewError
+from medtl.inference.explain import DEFAULT
 from medtl.inference.prediction import Prediction
 from medtl.inference.runtime import Detector
 from medtl.review.records import NewCase, Score
@@ -34,8 +35,8 @@ class Case:
         owner: the user whose browser shows it.
         prediction: the scan and its scores.
         token: tells this showing from every other one, also of the same file.
-        heats: heatmaps that were already made, by finding; small, for many cases are in memory.
-        layers: heatmaps of an image as the page shows them, by finding; not for who may not see them yet.
+        heats: heatmaps that were already made, by finding and method; small, for many cases are in memory.
+        layers: heatmaps of an image as the page shows them, likewise; not for who may not see them yet.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
         prior: reads an earlier scan of the same patient, to be seen beside this one; it may raise a ScanError.
         hidden: the reader may not see the detector's answer yet; heatmaps are empty.
@@ -45,23 +46,23 @@ class Case:
     owner: str = ""
     prediction: Prediction
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    heats: dict[str, Heat] = field(default_factory=dict)
-    layers: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    heats: dict[tuple[str, str], Heat] = field(default_factory=dict)
+    layers: dict[tuple[str, str], dict[Any, Any]] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
     prior: Callable[[], Scan] | None = None
     hidden: bool = False
 
-    def heat(self, detector: Detector, finding: str) -> Heat:
+    def heat(self, detector: Detector, finding: str, method: str = DEFAULT) -> Heat:
         """The heatmap of a finding, (D, H, W), or (H, W) no larger than it is drawn; made once."""
         scan = self.prediction.scan
         shape = shown_size(scan.pixels.shape[::-1], None, longest=HEAT_PX) if scan.dims == 2 else scan.pixels.shape
         if self.hidden:
             return np.zeros(shape, np.float16)
-        if finding not in self.heats:
+        if (finding, method) not in self.heats:
             with NETWORK:
-                whole = detector.explain(scan, finding)
-            self.heats[finding] = resized(whole, shape).astype(np.float16)
-        return self.heats[finding]
+                whole = detector.explain(scan, finding, method)
+            self.heats[finding, method] = resized(whole, shape).astype(np.float16)
+        return self.heats[finding, method]
 
     def leading(self) -> str:
         """The finding to look at first: the most probable, those above their operating point before the others."""

@@ -20,6 +20,7 @@ from app.viewer_html import BUTTONS, HINT, Look, beside_label, outline, pane
 from app.windowing import AS_READ, BY_HAND, PERCENT, PERCENTILES, Window, preset, unit_of, windows_of
 from medtl.data.scan import Scan
 from medtl.errors import ScanError
+from medtl.inference.explain import DEFAULT
 from medtl.inference.runtime import Detector
 
 HEAD = "".join(
@@ -30,8 +31,13 @@ HEAD = "".join(
 NO_HEAT = ""
 """In place of a finding: no heatmap."""
 NOWHERE = "Nothing in this scan speaks for {}: no heatmap."
-FINER = "No heatmap: what speaks for {}, if anything, lies in finer levels, which Grad-CAM does not show."
+FINER = (
+    "No heatmap: what speaks for {}, if anything, lies in finer levels, which Grad-CAM does not show; occlusion may."
+)
 """In place of a heatmap where Grad-CAM's layer has nothing; of heads that read several levels it does not tell all."""
+METHODS = {"Grad-CAM": "grad-cam", "Grad-CAM++": "grad-cam++", "Occlusion (slow)": "occlusion"}
+LOOKED = "{}: brighter is where the detector looked for {}; it does not outline a lesion."
+COVERED = "{}: brighter is what lowers the detector's score for {} when it is covered; it does not outline a lesion."
 LEVEL = 0.5
 """Of a heatmap's largest value: what the outline surrounds."""
 
@@ -43,6 +49,7 @@ class Chosen(NamedTuple):
     centre: float
     width: float
     plane: str
+    method: str
     prior: bool
 
 
@@ -65,10 +72,10 @@ class Viewer:
         self.volumes = detector.bundle.spec.dims == 3
         with gr.Column(elem_id="picture"):
             self._layout()
-        self.controls = [self.window, self.centre, self.width, self.plane, self.beside]
+        self.controls = [self.window, self.centre, self.width, self.plane, self.method, self.beside]
         self.outputs = [
             *(self.scan, self.heat, self.contour, self.prior, self.caption, self.region),
-            *(self.finding, self.window, self.centre, self.width, self.slice, self.beside),
+            *(self.finding, self.method, self.window, self.centre, self.width, self.slice, self.beside),
         ]
         self._events(case)
 
@@ -91,6 +98,9 @@ class Viewer:
                 label="Heatmap for",
                 filterable=False,
                 elem_id="finding",
+            )
+            self.method = gr.Dropdown(
+                list(METHODS.items()), value=DEFAULT, label="by", filterable=False, elem_id="method"
             )
             gr.HTML(panels.SLIDER, elem_id="slider")
             self.outlined = gr.Checkbox(True, label="Outline", interactive=True, elem_id="outlined")
@@ -117,6 +127,7 @@ class Viewer:
         shown = [case, self.finding, *self.controls]
         for control, answer, inputs in (
             (self.finding, self.explain, shown),
+            (self.method, self.explain, shown),
             (self.window, self.choose_window, shown),
             (self.centre, self.set_window, shown),
             (self.width, self.set_window, shown),
@@ -146,9 +157,10 @@ class Viewer:
         """
         view = Chosen(*chosen)
         window, settings = self._adapted(case.prediction.scan, view)
-        view = view._replace(window=window.name, centre=window.centre, width=window.width)
+        view = view._replace(window=window.name, centre=window.centre, width=window.width, method=DEFAULT)
         settings |= {
             self.finding: finding,
+            self.method: DEFAULT,
             self.region: "",
             self.beside: gr.update(interactive=case.prior is not None),
         }
@@ -171,7 +183,7 @@ class Viewer:
         if not self.volumes:  # of a volume the slice is not known yet
             window = preset(scan, view.window)
             self._pictures(case, view._replace(window=window.name, centre=window.centre, width=window.width))
-            self._heat(case, case.leading(), view)
+            self._heat(case, case.leading(), view._replace(method=DEFAULT))
 
     def explain(self, case: Case | None, finding: str, *chosen: Any) -> Any:
         """The heatmap of a finding and the line that says what it shows; of a volume, where it is hottest."""
@@ -179,7 +191,7 @@ class Viewer:
             return gr.skip()
         shape = case.prediction.scan.pixels.shape
         if self.volumes and finding != NO_HEAT:
-            case.at[:] = hottest(case.heat(self.detector, finding))
+            case.at[:] = hottest(case.heat(self.detector, finding, Chosen(*chosen).method))
         elif self.volumes and not case.at:
             case.at[:] = [side // 2 for side in shape]
         return self.turn(case, finding, *chosen)
@@ -270,27 +282,26 @@ class Viewer:
             return {self.heat: "", self.contour: "", self.caption: panels.caption("")}
         if self.volumes or case.hidden:
             return self._layers(case, finding, view)
-        if finding not in case.layers:
-            case.layers[finding] = self._layers(case, finding, view)
-        return case.layers[finding]
+        if (finding, view.method) not in case.layers:
+            case.layers[finding, view.method] = self._layers(case, finding, view)
+        return case.layers[finding, view.method]
 
     def _layers(self, case: Case, finding: str, view: Chosen) -> dict[Any, Any]:
         none = {self.heat: "", self.contour: ""}
-        heat, plain = case.heat(self.detector, finding), panels.plain(finding)
+        heat, plain = case.heat(self.detector, finding, view.method), panels.plain(finding)
         if not heat.any():
-            why = FINER if self.detector.bundle.levels else NOWHERE
+            why = FINER if self.detector.bundle.levels and view.method != "occlusion" else NOWHERE
             return none | {self.caption: panels.caption(why.format(plain))}
         spacing_mm = seen_spacing(case.prediction.scan, view.plane)
         shown = seen(heat, view.plane, case.at).astype(np.float32)
         curves = outlines(shown, level=LEVEL * float(heat.max()), spacing_mm=spacing_mm)
         size = shown_size((shown.shape[0], shown.shape[1]), spacing_mm, longest=HEAT_PX)
         layer = panels.inline(heat_png(shown, spacing_mm=spacing_mm))
+        name = next(name for name, method in METHODS.items() if method == view.method).removesuffix(" (slow)")
+        said = (COVERED if view.method == "occlusion" else LOOKED).format(name, plain)
         where = "" if curves or not self.volumes else " It stays below that on this slice."
         return {
             self.heat: panels.layer(layer, kind="heat layer", alt=f"Heatmap for {plain}"),
             self.contour: outline(curves, size, alt=f"Outline of the heatmap for {plain}"),
-            self.caption: panels.caption(
-                f"Grad-CAM: brighter is where the detector looked for {plain}; it does not outline a lesion. "
-                f"Outline: half of the map's largest value.{where}"
-            ),
+            self.caption: panels.caption(f"{said} Outline: half of the map's largest value.{where}"),
         }

@@ -28,7 +28,7 @@ from tests.app.conftest import free_port
 
 @dataclass
 class Looked:
-    """In place of a detector: its heatmap is a disc (a ball) that is hottest in the middle."""
+    """In place of a detector: its heatmap is a disc (a ball) that is hottest in the middle; for occlusion smaller."""
 
     dims: int
     asked: list[str] = field(default_factory=list)
@@ -37,12 +37,13 @@ class Looked:
     def bundle(self) -> Any:
         return SimpleNamespace(spec=SimpleNamespace(dims=self.dims), findings=("pneumonia", "large_nodule"))
 
-    def explain(self, scan: Scan, finding: str) -> np.ndarray:
+    def explain(self, scan: Scan, finding: str, method: str) -> np.ndarray:
         self.asked.append(finding)
         grid = np.indices(scan.pixels.shape, np.float32)
         middle = HOT[self.dims] if finding == "pneumonia" else [0] * self.dims
         far = np.sqrt(sum((axis - at) ** 2 for axis, at in zip(grid, middle, strict=True)))
-        return np.clip(1 - far / (2 * RADIUS), 0, 1).astype(np.float32)
+        reach = RADIUS if method == "occlusion" else 2 * RADIUS
+        return np.clip(1 - far / reach, 0, 1).astype(np.float32)
 
 
 STAGE = "<style>#stage { position: fixed !important; inset: 46px 400px 30px 0; display: block !important; }</style>"
@@ -535,6 +536,19 @@ def test_every_control_has_a_name_and_text_is_readable(page: Page) -> None:
         }).filter(([, contrast]) => contrast < 4.5);
     }""")
     assert faint == []
+
+
+def test_another_method_draws_another_heatmap_until_the_next_case(page: Page) -> None:
+    method, caption, contour = (page.locator(f"#{name}") for name in ("method", "caption", "contour"))
+    expect(caption).to_contain_text("Grad-CAM: brighter is where the detector looked for pneumonia")
+    wide = box(contour.locator("path").first)["width"]
+    method.locator("input").click()
+    page.get_by_role("option", name="Occlusion (slow)").click()
+    expect(caption).to_contain_text("Occlusion: brighter is what lowers the detector's score for pneumonia when it is")
+    assert box(contour.locator("path").first)["width"] == pytest.approx(wide / 2, rel=0.15)
+    page.locator("#second").click()
+    expect(caption).to_contain_text("Grad-CAM: brighter")
+    expect(method.locator("input")).to_have_value("Grad-CAM")
 
 
 def test_the_controls_fit_the_screen(page: Page) -> None:
