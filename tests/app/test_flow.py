@@ -407,14 +407,15 @@ def waiting() -> list[threading.Timer]:
         ((), "Nothing in this scan speaks for pneumonia: no heatmap."),
         (
             (8, 16),
-            "No heatmap: what speaks for pneumonia, if anything, lies in finer levels, which Grad-CAM does not show.",
+            "No heatmap: what speaks for pneumonia, if anything, lies in finer levels, which Grad-CAM does not show; "
+            "occlusion may.",
         ),
     ],
 )
 def test_why_there_is_no_heatmap(
     levels: tuple[int, ...], said: str, reader: Actor, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector, "explain", lambda scan, _: np.zeros(scan.pixels.shape, np.float32))
+    monkeypatch.setattr(detector, "explain", lambda scan, *_: np.zeros(scan.pixels.shape, np.float32))
     monkeypatch.setattr(detector, "bundle", replace(detector.bundle, levels=levels))
     viewer = reader.open(1).page.case.viewer
     assert f">{said}<" in reader.shown[viewer.caption] and reader.shown[viewer.heat] == ""
@@ -696,7 +697,7 @@ def test_what_was_drawn_ahead_stays_hidden(detector: Detector, reviews: ReviewSt
     reader.save("present", "absent").go()
     view = reader.page.case
     assert reader.reading is not None and reader.reading.blind and reader.reading.stored.id == numbers[1]
-    assert reader.reading.scan is not None and set(reader.reading.scan.layers) == {"pneumonia"}, "it was drawn"
+    assert reader.reading.scan is not None and set(reader.reading.scan.layers) == {("pneumonia", "grad-cam")}, "drawn"
     reader.take(view.viewer.explain(reader.shown[view.scan], "pneumonia", *reader.settings))
     assert not PROBABILITY.search(reader.told()) and 'class="heat' not in reader.told()
     assert "outline" not in reader.told()
