@@ -21,6 +21,7 @@ _PUBLIC = {
     "demo": "medtl.demonstration",
     "evaluate": "medtl.inference.evaluate",
     "export_labels": "medtl.review.export",
+    "export_verdicts": "medtl.review.export",
     "fetch": "medtl.data.fetch",
     "finetune": "medtl.finetuning.finetune",
     "split_check": "medtl.data.split_check",

@@ -61,6 +61,15 @@ def export(
     medtl.export_labels(reviews, out=out)
 
 
+@reviews.command("verdicts")
+def verdicts_(
+    out: Annotated[Path, typer.Option(help="The file to write: a JSON object a line.")],
+    reviews: Reviews = "review.db",
+) -> None:
+    """Write every verdict that stands, with its reader, marked region and note."""
+    medtl.export_verdicts(reviews, out=out)
+
+
 @reviews.command()
 def verify(
     head: Annotated[str | None, typer.Option(help="COUNT:HASH that an earlier verify printed.")] = None,

@@ -1,20 +1,27 @@
-"""Verdicts as labels: what readers said goes back into fine-tuning."""
+"""Verdicts as labels, which go back into fine-tuning, and as they were said."""
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+
+from sqlalchemy import select
 
 from medtl.errors import ReviewError
 from medtl.files import atomic_file
 from medtl.progress import say
 from medtl.review import verdicts
 from medtl.review.records import UNASKED, StoredVerdict
+from medtl.review.schema import CASES
 from medtl.review.store import open_existing
 
 FEWEST = 4
 """Scans with, and scans without a finding that it takes to teach it."""
+CHAINED = ("token", "supersedes", "prev_hash", "hash")
+"""Fields of a verdict that are the store's own."""
 
 
 def export_labels(reviews: str | Path, out: str | Path) -> int:
@@ -60,6 +67,37 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
         say(waiting)
     say(f"{known} labels of {scans} scans: {out}")
     return scans
+
+
+def export_verdicts(reviews: str | Path, out: str | Path) -> int:
+    """Write every verdict that stands, with its reader, region and note: a JSON object a line.
+
+    Args:
+        reviews: the file, or the PostgreSQL URL, that keeps the verdicts.
+        out: the file: the fields of `StoredVerdict` but those of the chain, `path` of the scan, and `label`, what the
+            verdict means (1, 0 or null). Regions are in pixels of the scan, column before row.
+
+    Returns:
+        How many verdicts were written.
+
+    Raises:
+        ReviewError: no such store, no verdict in it, or it cannot be read.
+    """
+    store = open_existing(reviews)
+    try:
+        standing = verdicts.standing(store)
+        with store.reading() as connection:
+            paths = {row.id: row.path for row in connection.execute(select(CASES.c.id, CASES.c.path))}
+    finally:
+        store.close()
+    if not standing:
+        raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
+    with atomic_file(Path(out)) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in standing:
+            said = {name: value for name, value in asdict(row).items() if name not in CHAINED}
+            file.write(json.dumps(said | {"path": paths[row.case_id], "label": row.label}, ensure_ascii=False) + "\n")
+    say(f"{len(standing)} verdicts: {out}")
+    return len(standing)
 
 
 def labels_of(standing: Sequence[StoredVerdict]) -> dict[tuple[str, str], int | None]:

@@ -1,6 +1,7 @@
 """Verdicts become labels: adjudicated before majority before single, and the file is whole or absent."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import medtl
 from medtl.data.label_rows import read_labels
 from medtl.errors import ReviewError
 from medtl.review import cases, verdicts
-from medtl.review.records import Verdict
+from medtl.review.records import Region, Verdict
 from medtl.review.schema import CASES
 from medtl.review.store import ReviewStore
 from tests.review.making import LEAD, A, B, C, read, said, scan, score, token
@@ -94,14 +95,34 @@ def test_a_case_that_others_still_have_to_read_is_left_out(
     assert (tmp_path / "l.csv").read_text() == "scan_id,pneumonia\nhalf,\nwhole,1\n"
 
 
+def test_verdicts_as_they_were_said(where: str, tmp_path: Path) -> None:
+    store = ReviewStore(where)
+    number, other = cases.add(store, [scan("s1", readings_wanted=2), scan("s2", 0.2)])
+    box = Region(kind="box", points=((1.0, 2.0), (30.0, 40.0)))
+    read(store, number, A, "agree", region=box, note='=1+1 "quoted"\nÄ', seconds=3.5)
+    read(store, number, B, "disagree")
+    read(store, other, A, "agree")
+    read(store, other, A, "disagree")
+    store.close()
+    assert medtl.export_verdicts(where, tmp_path / "v.jsonl") == 3
+    first, second, corrected = map(json.loads, (tmp_path / "v.jsonl").read_text().splitlines())
+    assert (first["reader"], first["scan_id"], first["path"], first["label"]) == ("Dr A", "s1", "/scans/s1.dcm", 1)
+    assert first["region"]["kind"] == "box" and first["region"]["points"] == [[1, 2], [30, 40]]
+    assert (first["note"], first["seconds"]) == ('=1+1 "quoted"\nÄ', 3.5)
+    assert (second["reader"], second["label"], second["region"]) == ("Dr B", 0, None)
+    assert (corrected["verdict"], corrected["decision"], corrected["label"]) == ("disagree", "negative", 1)
+    assert not {"hash", "prev_hash", "token", "supersedes"} & set(first)
+
+
 def test_nothing_to_export(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("old")
     with pytest.raises(ReviewError, match=r"r\.db: no such file; the review page \(medtl serve\) makes it"):
         medtl.export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
     assert not (tmp_path / "r.db").exists()
     ReviewStore(tmp_path / "r.db").close()
-    with pytest.raises(ReviewError, match=r"r\.db: holds no verdicts yet"):
-        medtl.export_labels(tmp_path / "r.db", tmp_path / "labels.csv")
+    for export in (medtl.export_labels, medtl.export_verdicts):
+        with pytest.raises(ReviewError, match=r"r\.db: holds no verdicts yet"):
+            export(tmp_path / "r.db", tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == "old"
 
 
