@@ -109,6 +109,12 @@ def ingest(
     window: Annotated[
         list[str], typer.Option(help="CT: a window that becomes a channel, such as lung; may be given several times.")
     ] = [],  # noqa: B006
+    colour: Annotated[
+        bool | None,
+        typer.Option(
+            "--colour/--no-colour", help="Store images in colour or as luminance [default: as most of the files are]"
+        ),
+    ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add scans to the dataset in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Decides which patients go to train, val and test.")] = 0,
 ) -> None:
@@ -121,6 +127,7 @@ def ingest(
         size_px=size_px,
         spacing_mm=spacing_mm,
         window=window,
+        colour=colour,
         add=add,
         seed=seed,
     )

@@ -46,6 +46,10 @@ class Dataset:
         """Stored blocks (B, *spec.stored_shape) of manifest rows (B,), in any order."""
         return self._shards.read(np.asarray(rows, np.int64))
 
+    def grey(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The same as one channel (B, 1, ...): luminance, or the first window."""
+        return self.spec.grey(self.pixels(rows))
+
     def labels(self, csv: LabelFiles = None) -> LabelTable:
         """The labels in a file or several, of which a later one corrects the earlier, or those in the dataset.
 
@@ -70,7 +74,7 @@ class Dataset:
         if not self.spec.same_storage(spec):
             raise DatasetError(
                 f"{self.folder}: stores {self.spec.words()}, the network was made for {spec.words()}; "
-                f"ingest the scans again with {spec.options()}"
+                f"ingest the scans again with {spec.options(instead_of=self.spec)}"
             )
 
 

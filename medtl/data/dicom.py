@@ -26,7 +26,7 @@ from medtl.data.levels import levels_of
 from medtl.data.lut import table_of
 from medtl.data.quiet import quiet
 from medtl.data.scan import Scan
-from medtl.data.values import Pixels, luminance
+from medtl.data.values import TO_LUMINANCE, Pixels, coloured, luminance
 from medtl.data.voi import display, first_number
 from medtl.errors import ScanError
 
@@ -182,15 +182,15 @@ def _scan(
     sha256: str,
     coarser: Callable[[int], Scan] | None = None,
 ) -> Scan:
-    steps, hu = [step], None
+    steps, hu, rgb = [step], None, None
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         _swap_big_endian_palette(dataset)
         raw = apply_color_lut(raw, dataset)
-        pixels = np.clip(luminance(raw) / np.float32(np.iinfo(raw.dtype).max), 0, 1)
-        steps.append("palette colour to luminance")
+        pixels, rgb = _of_colours(raw, white=np.iinfo(raw.dtype).max)
+        steps.append(f"palette {TO_LUMINANCE}")
     elif raw.ndim == 3:
-        pixels = np.clip(luminance(raw) / np.float32(2 ** int(dataset.BitsStored) - 1), 0, 1)
-        steps.append("colour to luminance")
+        pixels, rgb = _of_colours(raw, white=2 ** int(dataset.BitsStored) - 1)
+        steps.append(TO_LUMINANCE)
     else:
         pixels, hu, said = _grey(dataset, raw)
         steps += said
@@ -198,6 +198,7 @@ def _scan(
         pixels=pixels,
         spacing_mm=spacing_of(dataset),
         hu=hu,
+        rgb=rgb,
         header=header_of(dataset),
         source=name,
         sha256=sha256,
@@ -205,6 +206,12 @@ def _scan(
         file_shape=(int(dataset.Rows), int(dataset.Columns)),
         coarser=coarser,
     )
+
+
+def _of_colours(raw: npt.NDArray[Any], *, white: int) -> tuple[Pixels, Pixels | None]:
+    """Luminance (H, W) of red, green and blue (H, W, 3), and these or, where they are equal, None; in 0..1."""
+    rgb = np.clip(raw[..., :3] / np.float32(white), 0, 1).astype(np.float32) if coloured(raw) else None
+    return np.clip(luminance(raw) / np.float32(white), 0, 1), rgb
 
 
 def _grey(dataset: Dataset, raw: npt.NDArray[Any]) -> tuple[Pixels, Pixels | None, list[str]]:

@@ -12,7 +12,7 @@ from medtl.data.kinds import check_size
 from medtl.data.png import decode_grey
 from medtl.data.quiet import quiet
 from medtl.data.scan import Scan, by_sides
-from medtl.data.values import full_range, luminance
+from medtl.data.values import TO_LUMINANCE, coloured, full_range, luminance
 from medtl.errors import ScanError
 
 _FORMATS = ("PNG", "JPEG", "MPO")
@@ -31,7 +31,7 @@ _UPRIGHT = {
 
 
 def read_image(data: bytes, *, name: str, sha256: str) -> Scan:
-    """Read a PNG or JPEG: 1, 8 or 16 bits, palette, transparency (on black), colour (to luminance).
+    """Read a PNG or JPEG: 1, 8 or 16 bits, palette, transparency (on black), colour (beside its luminance).
 
     Raises:
         ScanError: `truncated`, `damaged`, `too_large` or `volume` (an animation).
@@ -71,7 +71,7 @@ def _plain(image: Image.Image) -> npt.NDArray[Any]:
 
 
 def read_tiff(data: bytes, *, name: str, sha256: str) -> Scan:
-    """Read a TIFF with one page: integers or floats, MinIsWhite inverted, colour to luminance.
+    """Read a TIFF with one page: integers or floats, MinIsWhite inverted, colour beside its luminance.
 
     Raises:
         ScanError: `truncated`, `damaged`, `too_large` or `volume` (several pages).
@@ -125,23 +125,33 @@ def _scan(
 ) -> Scan:
     pixels, step = full_range(values)
     done = [*steps, step] if step else [*steps]
+    rgb = None
     if pixels.ndim == 3:
         opacity = pixels[..., 3] if pixels.shape[-1] == 4 else None
-        if (np.ptp(pixels[..., :3], axis=-1) > 0).any():
-            done.append("colour to luminance")
+        if coloured(pixels):
+            rgb = pixels[..., :3]
+            done.append(TO_LUMINANCE)
         pixels = luminance(pixels)
         if opacity is not None and (opacity < 1).any():
             pixels = pixels * opacity
+            rgb = None if rgb is None else rgb * opacity[..., None]
             done.append(SEE_THROUGH)
     if inverted:
         pixels = np.float32(1) - pixels
+        rgb = None if rgb is None else np.float32(1) - rgb
         done.append("inverted (MinIsWhite)")
     if orientation in _UPRIGHT:
-        pixels = np.asarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+        pixels = _upright(pixels, orientation)
+        rgb = None if rgb is None else np.dstack([_upright(rgb[..., channel], orientation) for channel in range(3)])
         done.append("turned upright as EXIF says")
     if done:  # else 0 to 1 as they are
         pixels = np.clip(pixels, 0, 1).astype(np.float32)
-    return Scan(pixels=pixels, source=name, sha256=sha256, steps=tuple(done))
+    rgb = None if rgb is None else np.clip(rgb, 0, 1).astype(np.float32)
+    return Scan(pixels=pixels, rgb=rgb, source=name, sha256=sha256, steps=tuple(done))
+
+
+def _upright(pixels: npt.NDArray[np.float32], orientation: int) -> npt.NDArray[np.float32]:
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).transpose(_UPRIGHT[orientation]))
 
 
 def _several(name: str, count: int, what: str) -> ScanError:

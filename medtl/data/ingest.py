@@ -1,7 +1,6 @@
 """`medtl ingest`: files in, dataset out."""
 
 import hashlib
-import math
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,12 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import pandas as pd
 
 from medtl import __version__
 from medtl.config import build
 from medtl.data.assign import assign_patients_and_parts, own_labels, same_bytes, write_labels
+from medtl.data.colour import keeps_colour
 from medtl.data.dataset import MARKER, Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.input_report import write_input_report
@@ -31,13 +30,12 @@ from medtl.data.shards import ShardReader
 from medtl.data.sources import FoundFile, find_files, is_npz
 from medtl.data.split import SPLITS
 from medtl.data.staging import Staging
-from medtl.data.units import As, Unit, image_units, looks_like_volumes, volume_units
+from medtl.data.units import As, Unit, grid_of, image_units, looks_like_volumes, volume_units
 from medtl.errors import ConfigError, DatasetError, ScanError, Stopped
 from medtl.files import DISK_FULL, resumable_folder, write_json
 from medtl.progress import progress, say
 
 DEFAULT_SIZE_PX = 256
-LARGEST_VOLUME_PX = 96
 _SOFTWARE = ("numpy", "pillow", "pydicom", "imagecodecs", "tifffile", "nibabel")
 
 
@@ -50,6 +48,7 @@ def ingest(
     size_px: int | None = None,
     spacing_mm: float | None = None,
     window: Sequence[str] = (),
+    colour: bool | None = None,
     add: bool = False,
     seed: int = 0,
 ) -> Dataset:
@@ -69,6 +68,8 @@ def ingest(
             96 for volumes, and the images' own side for `.npz` files alone.
         spacing_mm: side of a stored voxel, for volumes; None takes what lets the largest volumes fit.
         window: for CT: names of windows that become channels, such as lung, mediastinum, bone.
+        colour: whether images are stored in red, green and blue, or as luminance alone; None looks at some of them and
+            keeps colour where most are in colour.
         add: take up scans into the dataset that `out` holds; what is in it already is not read again, and no patient
             in it changes parts.
         seed: decides which patients go to train, val and test.
@@ -84,13 +85,13 @@ def ingest(
     if as_ not in get_args(As):
         raise ConfigError(f"as: '{as_}' is none of {', '.join(get_args(As))}")
     folder = Path(out)
-    base = _base(folder, size_px, spacing_mm, window) if add else None
+    base = _base(folder, size_px, spacing_mm, window, colour) if add else None
     rows = [read_labels(file) for file in files_of(labels)]  # before the long work
     files = find_files([source] if isinstance(source, str | Path) else source)
     seed = base.seed if base else seed
     try:
         with resumable_folder(folder, marker=MARKER) as work:
-            units, left_out, spec = _look(files, as_, size_px, spacing_mm, tuple(window), base)
+            units, left_out, spec = _look(files, as_, size_px, spacing_mm, tuple(window), colour, base)
             plan = ReadPlan(spec=spec, key=salt(), seed=seed)
             start = (base.folder, len(base)) if base else None
             with Staging(work, plan=_identity(plan, files, base), shape=spec.stored_shape, base=start) as staging:
@@ -116,13 +117,16 @@ def ingest(
     return dataset
 
 
-def _base(folder: Path, size_px: int | None, spacing_mm: float | None, window: Sequence[str]) -> Dataset:
+def _base(
+    folder: Path, size_px: int | None, spacing_mm: float | None, window: Sequence[str], colour: bool | None
+) -> Dataset:
     """The dataset that scans are added to, which has its own preprocessing."""
     base = open_dataset(folder)
     for name, asked, stored in (
         ("--size-px", size_px, base.spec.size_px),
         ("--spacing-mm", spacing_mm, base.spec.spacing_mm),
         ("--window", tuple(window) or None, base.spec.window),
+        ("--colour", colour, base.spec.colour),
     ):
         if asked is not None and asked != stored:
             raise ConfigError(f"{folder}: was ingested with another {name} ({stored}); leave the option out with --add")
@@ -135,6 +139,7 @@ def _look(
     size_px: int | None,
     spacing_mm: float | None,
     window: tuple[str, ...],
+    colour: bool | None,
     base: Dataset | None,
 ) -> tuple[list[Unit], list[tuple[FoundFile, ScanError]], PreprocessSpec]:
     """What is to be read, what is not, and how scans are stored."""
@@ -147,23 +152,11 @@ def _look(
         return units, left_out, base.spec
     settings: dict[str, Any] = {"dims": dims, "window": window}
     if dims == 3:
-        settings |= _grid(units, size_px, spacing_mm)
+        settings |= grid_of(units, size_px, spacing_mm)
     else:
         settings["size_px"] = size_px or (_own_side(files) if _only_npz(files) else DEFAULT_SIZE_PX)
+    settings["colour"] = colour if colour is not None else dims == 2 and not window and keeps_colour(units)
     return units, left_out, build(PreprocessSpec, settings)
-
-
-def _grid(units: Sequence[Unit], size_px: int | None, spacing_mm: float | None) -> dict[str, Any]:
-    """Side and voxels of the cube that holds 95 % of the volumes whole, no finer than the volumes themselves."""
-    extents = [unit.extent for unit in units if unit.extent is not None]
-    if not extents:
-        return {"size_px": size_px or LARGEST_VOLUME_PX, "spacing_mm": spacing_mm or 1.0}
-    longest = [max(n * mm for n, mm in zip(*extent, strict=True)) for extent in extents]
-    finest = float(np.median([min(spacing) for _, spacing in extents]))
-    reach = float(np.percentile(longest, 95))
-    spacing = spacing_mm or round(max(finest, math.ceil(100 * reach / (size_px or LARGEST_VOLUME_PX)) / 100), 3)
-    side = size_px or min(LARGEST_VOLUME_PX, max(16, math.ceil(reach / spacing / 8) * 8))
-    return {"size_px": side, "spacing_mm": spacing}
 
 
 def _identity(plan: ReadPlan, files: Sequence[FoundFile], base: Dataset | None) -> dict[str, Any]:
@@ -262,7 +255,7 @@ def _assigned(
     manifest["warnings"] = with_odd_body_parts(manifest)
     join = match_labels(rows, manifest, rejects, key=plan.key) if rows else None
     pixels = ShardReader(work, count=len(manifest), shape=plan.spec.stored_shape).read
-    near = near_duplicates([str(text) for text in manifest["phash"]], pixels)
+    near = near_duplicates([str(text) for text in manifest["phash"]], lambda rows: plan.spec.grey(pixels(rows)))
     assign_patients_and_parts(
         manifest,
         earlier=earlier,
@@ -283,7 +276,7 @@ def _assigned(
     manifest.to_parquet(work / "manifest.parquet", index=False)
     if table:
         write_labels(work / "labels.csv", manifest, table)
-    write_input_report(pixels, manifest, table, rejects, near, work / "report.html", name=name)
+    write_input_report(pixels, plan.spec, manifest, table, rejects, near, work / "report.html", name=name)
     return manifest
 
 
@@ -333,7 +326,9 @@ def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
     shares = ", ".join(f"{part} {parts.get(part, 0):,}" for part in SPLITS)
     patients, spec = data.manifest["patient_id"].nunique(), data.spec
     size = (
-        f"{spec.size_px} px" if spec.dims == 2 else f"{' x '.join([str(spec.size_px)] * 3)} of {spec.spacing_mm:g} mm"
+        f"{spec.size_px} px{' in colour' if spec.colour else ''}"
+        if spec.dims == 2
+        else f"{' x '.join([str(spec.size_px)] * 3)} of {spec.spacing_mm:g} mm"
     )
     say(f"{len(data):,} scans of {patients:,} patients at {size} ({shares}): {data.folder}")
     counts = rejects["code"].value_counts()

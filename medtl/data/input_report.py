@@ -17,7 +17,7 @@ from PIL import Image
 
 from medtl.data.kinds import LISTED
 from medtl.data.labels import LabelTable
-from medtl.data.preprocess import Stored
+from medtl.data.preprocess import PreprocessSpec, Stored, picture_of
 
 THUMBNAILS = 45
 PAIRS = 30
@@ -30,6 +30,7 @@ Table = list[tuple[str, int]]
 
 def write_input_report(
     pixels: Callable[[npt.NDArray[np.int64]], Stored],
+    spec: PreprocessSpec,
     manifest: pd.DataFrame,
     labels: LabelTable | None,
     rejects: pd.DataFrame,
@@ -42,19 +43,24 @@ def write_input_report(
     environment = Environment(loader=PackageLoader("medtl.data"), autoescape=True, undefined=StrictUndefined)
     warned = manifest[manifest["warnings"] != ""]
     listed = rejects["code"].isin(LISTED)
+
+    def thumbnails(rows: Any, *, captions: bool = False) -> list[tuple[str, str]]:
+        return _thumbnails(pixels, spec, manifest, rows, captions=captions)
+
     text = environment.get_template("input_report.html").render(
         name=name,
         scans=len(manifest),
+        stored=spec.words(),
         patients=int(manifest["patient_id"].nunique()),
-        thumbnails=_thumbnails(pixels, manifest, np.linspace(0, len(manifest) - 1, min(THUMBNAILS, len(manifest)))),
+        thumbnails=thumbnails(np.linspace(0, len(manifest) - 1, min(THUMBNAILS, len(manifest)))),
         tables=_tables(manifest),
         parts=_parts(manifest, labels),
         findings=labels.findings if labels else (),
         steps=Counter(_without_numbers(steps) for steps in manifest["steps"]).most_common(30),
         files=_files(manifest),
         warnings=Counter(code for text in warned["warnings"] for code in text.split("; ")).most_common(),
-        warned=_thumbnails(pixels, manifest, warned.index[:THUMBNAILS], captions=True),
-        near=[_thumbnails(pixels, manifest, pair) for pair in near[:PAIRS]],
+        warned=thumbnails(warned.index[:THUMBNAILS], captions=True),
+        near=[thumbnails(pair) for pair in near[:PAIRS]],
         near_count=len(near),
         same=_same(rejects),
         refused=_reasons(rejects[~listed]),
@@ -64,14 +70,19 @@ def write_input_report(
 
 
 def _thumbnails(
-    pixels: Callable[[npt.NDArray[np.int64]], Stored], manifest: pd.DataFrame, rows: Any, *, captions: bool = False
+    pixels: Callable[[npt.NDArray[np.int64]], Stored],
+    spec: PreprocessSpec,
+    manifest: pd.DataFrame,
+    rows: Any,
+    *,
+    captions: bool,
 ) -> list[tuple[str, str]]:
-    """A picture and its words of each row: of a volume the middle slice, seen from the feet."""
+    """A picture and its words of each row."""
     chosen = np.asarray(rows).astype(np.int64)
     found = []
     for row, block in zip(chosen, pixels(chosen), strict=True):
         said = f"{manifest['warnings'][row]}: {manifest['path'][row]}" if captions else str(manifest["path"][row])
-        found.append((_thumbnail(block[0] if block.ndim == 3 else block[0, block.shape[1] // 2, ::-1, ::-1]), said))
+        found.append((_thumbnail(picture_of(block, colour=spec.colour)), said))
     return found
 
 
@@ -150,8 +161,8 @@ def _parts(manifest: pd.DataFrame, labels: LabelTable | None) -> list[tuple[str,
     return rows
 
 
-def _thumbnail(square: npt.NDArray[np.uint8]) -> str:
-    image = Image.fromarray(square)
+def _thumbnail(picture: npt.NDArray[np.uint8]) -> str:
+    image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=80)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from medtl.data.kinds import check_size
 from medtl.data.medmnist import CLASSES, FINDING_OF_CLASS, LABELS
 from medtl.data.scan import Scan, by_sides
-from medtl.data.values import full_range, luminance
+from medtl.data.values import TO_LUMINANCE, coloured, full_range, luminance
 from medtl.errors import ScanError
 
 SPLITS = ("train", "val", "test")
@@ -161,10 +161,12 @@ def _scan(image: npt.NDArray[Any], place: str, name: str) -> Scan:
     digest = hashlib.sha256(f"{place}/{image.shape}/{image.dtype.str}/".encode() + image.tobytes()).hexdigest()
     pixels, step = full_range(image.astype(image.dtype.newbyteorder("=")))
     steps = [step] if step else []
+    rgb = None
     if pixels.ndim == 3 and pixels.shape[-1] == 3:
+        rgb = np.clip(pixels, 0, 1) if coloured(pixels) else None
         pixels = luminance(pixels)
-        steps.append("colour to luminance")
-    return Scan(pixels=np.clip(pixels, 0, 1), source=f"{name}#{place}", sha256=digest, steps=tuple(steps))
+        steps.append(TO_LUMINANCE)
+    return Scan(pixels=np.clip(pixels, 0, 1), rgb=rgb, source=f"{name}#{place}", sha256=digest, steps=tuple(steps))
 
 
 def _labels(file: zipfile.ZipFile, path: Path, name: str, counts: dict[str, int]) -> dict[str, list[dict[str, float]]]:

@@ -5,15 +5,16 @@ such blocks, from a dataset or fresh from a file, to the tensor a network sees. 
 passes through both, its probability is the one that the dataset's copy of it gets.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from medtl.config import StrictModel
 from medtl.data.resample import resized, resized_coarse
 from medtl.data.scan import Scan
+from medtl.data.values import luminance
 from medtl.data.windows import NAMED_HU, windowed
 from medtl.errors import ScanError
 
@@ -36,6 +37,8 @@ class PreprocessSpec(StrictModel):
     scale: their longer side fills the square."""
     window: tuple[str, ...] = ()
     """CT: names of windows, each of which becomes a channel; without names there is one channel, as displayed."""
+    colour: bool = False
+    """Images: red, green and blue are three channels; else there is one, the luminance."""
     input_px: int | None = Field(default=None, ge=16, le=2048)
     """Side of the network's input in pixels; None, in a dataset, means that no network has chosen yet."""
 
@@ -45,12 +48,22 @@ class PreprocessSpec(StrictModel):
             raise ValueError(f"unknown window '{unknown[0]}'; choose from {', '.join(NAMED_HU)}")
         if (self.dims == 3) != (self.spacing_mm is not None):
             raise ValueError("volumes need a spacing_mm, images have none")
+        if self.colour and (self.window or self.dims == 3):
+            raise ValueError("colour is for images without a window: volumes and CT have none")
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Grey scans are described as they were before there was colour, so that what was derived of it still holds."""
+        content: dict[str, Any] = write(self)
+        if not self.colour:
+            del content["colour"]
+        return content
 
     @property
     def channels(self) -> int:
         """How many channels a stored block has."""
-        return max(1, len(self.window))
+        return 3 if self.colour else max(1, len(self.window))
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -67,7 +80,8 @@ class PreprocessSpec(StrictModel):
 
         An image keeps its aspect ratio: the longer side becomes `size_px`. A volume gets voxels of `spacing_mm`; what
         reaches over the cube is cut off at both ends. The rest is filled with black on both sides. Shrinking
-        averages (Pillow's antialiased bilinear filter), so fine structures fade, not alias.
+        averages (Pillow's antialiased bilinear filter), so fine structures fade, not alias. Where colour is stored, a
+        grey scan has three equal channels.
 
         Returns:
             uint8 of `stored_shape`.
@@ -84,8 +98,10 @@ class PreprocessSpec(StrictModel):
             assert scan.hu is not None
             values = _scaled(scan.hu, shape, scan)
             channels = [windowed(values, centre=NAMED_HU[w][0], width=NAMED_HU[w][1]) for w in self.window]
+        elif self.colour and scan.rgb is not None:
+            channels = [resized(scan.rgb[..., channel], shape) for channel in range(3)]
         else:
-            channels = [_scaled(scan.pixels, shape, scan)]
+            channels = [_scaled(scan.pixels, shape, scan)] * self.channels
         block = np.zeros(self.stored_shape, np.uint8)
         take, put = self.placement(shape)
         for channel, pixels in zip(block, channels, strict=True):
@@ -152,6 +168,13 @@ class PreprocessSpec(StrictModel):
         chunk = max(1, CHUNK_PX // stored[0].numel()) if stored.device.type == "cpu" else len(stored)
         return torch.cat([shrunk(stored[first : first + chunk], side) for first in range(0, len(stored), chunk)])
 
+    def grey(self, stored: Stored) -> Stored:
+        """Stored blocks (..., C, [S,] S, S) as one channel (..., 1, [S,] S, S): luminance, or the first window."""
+        if self.colour:
+            return np.rint(luminance(np.moveaxis(stored, -3, -1))).astype(np.uint8)[..., None, :, :]
+        first = -1 - self.dims
+        return stored.take([0], axis=first)
+
     def at(self, input_px: int) -> "PreprocessSpec":
         """The same spec with the network's input side chosen."""
         return self.model_copy(update={"input_px": input_px})
@@ -164,13 +187,31 @@ class PreprocessSpec(StrictModel):
         """What is stored, for people: `images of 256 px`, `volumes of 64 px, 1 mm each`."""
         window = f", windows {', '.join(self.window)}" if self.window else ""
         if self.dims == 2:
-            return f"images of {self.size_px} px{window}"
+            return f"images of {self.size_px} px{window}{' in colour' if self.colour else ''}"
         return f"volumes of {self.size_px} px, {self.spacing_mm:g} mm each{window}"
 
-    def options(self) -> str:
-        """The options of `medtl ingest` that store scans so."""
+    def options(self, *, instead_of: "PreprocessSpec") -> str:
+        """The options of `medtl ingest` that store scans so, which were stored in another way."""
         kind = "" if self.dims == 2 else f"--as volumes --spacing-mm {self.spacing_mm:g} "
-        return f"{kind}--size-px {self.size_px}" + "".join(f" --window {name}" for name in self.window)
+        return f"{kind}--size-px {self.size_px}" + self.more_options(instead_of)
+
+    def more_options(self, instead_of: "PreprocessSpec") -> str:
+        """Those of them that say what the channels are."""
+        windows = "".join(f" --window {name}" for name in self.window)
+        if self.colour == instead_of.colour:
+            return windows
+        return windows + (" --colour" if self.colour else " --no-colour")
+
+
+def picture_of(stored: Stored, *, colour: bool) -> Stored:
+    """A stored block (C, S, S) or (C, S, S, S) as people see it: (S, S), or (S, S, 3) in colour.
+
+    Of a volume it is the axial slice through the middle, as radiologists see it: the front is up, the patient's right
+    is on the left.
+    """
+    if colour:
+        return np.moveaxis(stored, 0, -1)
+    return stored[0] if stored.ndim == 3 else stored[0, stored.shape[1] // 2, ::-1, ::-1]
 
 
 def shrunk(stored: "torch.Tensor", side: int) -> "torch.Tensor":

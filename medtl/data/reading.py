@@ -16,6 +16,7 @@ from medtl.data.quiet import quiet
 from medtl.data.sources import FoundFile, ScanInFile, is_npz
 from medtl.data.split import place_of
 from medtl.data.units import Unit, scans_in
+from medtl.data.values import IN_COLOUR, TO_LUMINANCE
 from medtl.errors import ScanError
 
 CHUNK = 8
@@ -104,16 +105,19 @@ def _read(unit: Unit, plan: ReadPlan) -> Iterator[Outcome]:
 def _taken(each: ScanInFile, unit: Unit, version: str, plan: ReadPlan) -> Taken:
     scan = each.scan
     block = plan.spec.stored(scan)
+    grey = plan.spec.grey(block)
     _, inside = plan.spec.placement(plan.spec.scaled_shape(scan))
     patient = scan.header.patient_id
     row = describe(scan, path=each.name, source=unit.source, split=each.split, key=plan.key) | {
         "files": len(unit.files),
         "version": version,
-        "phash": perceptual_hash(block),
-        "warnings": "; ".join(warnings_of(scan, block[0][inside])),
+        "phash": perceptual_hash(grey),
+        "warnings": "; ".join(warnings_of(scan, grey[0][inside])),
         "place": place_of(patient, plan.seed) if patient else None,
         "labels": each.labels,
     }
+    if plan.spec.colour:
+        row["steps"] = row["steps"].replace(TO_LUMINANCE, IN_COLOUR)
     return Taken(row=row, block=block)
 
 

@@ -39,6 +39,8 @@ class Scan:
             head (D), front (H) and right (W): RAS, read backwards.
         spacing_mm: distance of neighbours along each axis of `pixels`, or None where the file does not say.
         hu: Hounsfield units of the same shape, float32, for CT; None for all else.
+        rgb: (H, W, 3) float32 red, green and blue in 0..1 of an image in colour, whose `pixels` are its luminance; None
+            for all else, also where the three are equal everywhere.
         header: what the file says about patient, study and scanner.
         source: the path as the user gave it; images inside a larger file are `file.npz#split/index`,
             `file.dcm#frame/index`; a series is named by its first file.
@@ -55,6 +57,7 @@ class Scan:
     pixels: npt.NDArray[np.float32]
     spacing_mm: tuple[float, ...] | None = None
     hu: npt.NDArray[np.float32] | None = None
+    rgb: npt.NDArray[np.float32] | None = None
     header: Header = field(default_factory=Header)
     source: str
     sha256: str
@@ -77,9 +80,21 @@ class Scan:
             raise ScanError(
                 "shape", self.source, f"Hounsfield units of {by_sides(self.hu.shape)}, pixels of {by_sides(shape)}"
             )
+        if self.rgb is not None:
+            self._check_rgb(self.rgb)
         if self.spacing_mm is not None and len(self.spacing_mm) != len(shape):
             raise ScanError("spacing", self.source, f"{len(self.spacing_mm)} distances for {len(shape)} axes")
         self.pixels.flags.writeable = False
+
+    def _check_rgb(self, rgb: npt.NDArray[np.float32]) -> None:
+        if self.dims != 2 or rgb.shape != (*self.pixels.shape, 3) or rgb.dtype != np.float32:
+            raise ScanError(
+                "shape", self.source, f"colours of {by_sides(rgb.shape)}, pixels of {by_sides(self.pixels.shape)}"
+            )
+        low, high = float(rgb.min()), float(rgb.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise ScanError("range", self.source, f"colours from {low} to {high}; expected 0 to 1")
+        rgb.flags.writeable = False
 
     @property
     def dims(self) -> int:

@@ -71,10 +71,10 @@ def _torn_pictures(data: Dataset) -> list[str]:
     hashes: list[str] = []
     with progress("comparing pictures", len(data), unit="scans") as update:
         for first in range(0, len(data), BATCH):
-            hashes += [perceptual_hash(block) for block in data.pixels(np.arange(first, min(first + BATCH, len(data))))]
+            hashes += [perceptual_hash(block) for block in data.grey(np.arange(first, min(first + BATCH, len(data))))]
             update(len(hashes))
     part, path = data.manifest["split"], data.manifest["path"]
-    return [f"{path[a]} and {path[b]}" for a, b in near_duplicates(hashes, data.pixels) if part[a] != part[b]]
+    return [f"{path[a]} and {path[b]}" for a, b in near_duplicates(hashes, data.grey) if part[a] != part[b]]
 
 
 def _first(names: Sequence[str]) -> str:

@@ -1,10 +1,13 @@
 """What is read as one: a file, or the files of a series."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from medtl.data.kinds import kind_of
 from medtl.data.nifti import nifti_extent
@@ -21,6 +24,7 @@ As = Literal["auto", "images", "volumes"]
 SAMPLE = 64
 """Files that are looked at to tell a folder of volumes from one of images."""
 CHUNK = 64
+LARGEST_VOLUME_PX = 96
 Extent = tuple[tuple[int, ...], tuple[float, ...]]
 """Voxels and their distances in mm, along depth, height and width."""
 
@@ -112,6 +116,19 @@ def volume_units(files: Sequence[FoundFile]) -> tuple[list[Unit], list[tuple[Fou
     order = {id(file): place for place, file in enumerate(files)}
     units.sort(key=lambda unit: min(order[id(file)] for file in unit.files))
     return units, left_out
+
+
+def grid_of(units: Sequence[Unit], size_px: int | None, spacing_mm: float | None) -> dict[str, Any]:
+    """Side and voxels of the cube that holds 95 % of the volumes whole, no finer than the volumes themselves."""
+    extents = [unit.extent for unit in units if unit.extent is not None]
+    if not extents:
+        return {"size_px": size_px or LARGEST_VOLUME_PX, "spacing_mm": spacing_mm or 1.0}
+    longest = [max(n * mm for n, mm in zip(*extent, strict=True)) for extent in extents]
+    finest = float(np.median([min(spacing) for _, spacing in extents]))
+    reach = float(np.percentile(longest, 95))
+    spacing = spacing_mm or round(max(finest, math.ceil(100 * reach / (size_px or LARGEST_VOLUME_PX)) / 100), 3)
+    side = size_px or min(LARGEST_VOLUME_PX, max(16, math.ceil(reach / spacing / 8) * 8))
+    return {"size_px": side, "spacing_mm": spacing}
 
 
 def _looked(files: Sequence[FoundFile]) -> Iterator[tuple[FoundFile, _Looked]]:

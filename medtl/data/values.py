@@ -9,11 +9,19 @@ Pixels = npt.NDArray[np.float32]
 PERCENTILES = (0.5, 99.5)
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, the weights of DICOM's and JPEG's Y."""
+TO_LUMINANCE, IN_COLOUR = "colour to luminance", "in colour"
+"""The step that makes `Scan.pixels` of colours, in words, and what it is called where colours are kept."""
 
 
 def luminance(colour: npt.NDArray[Any]) -> Pixels:
     """(H, W, 3) red, green, blue as (H, W) float32 luminance, in the same unit."""
     return np.asarray(colour[..., :3] @ LUMINANCE, np.float32)
+
+
+def coloured(colour: npt.NDArray[Any]) -> bool:
+    """Whether red, green and blue (H, W, 3 or more) differ anywhere."""
+    red, green, blue = (colour[..., channel] for channel in range(3))
+    return bool((red != green).any() or (green != blue).any())
 
 
 def spread(

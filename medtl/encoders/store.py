@@ -143,7 +143,7 @@ def _from_folder(
     if not learned.same_storage(spec):
         raise EncoderError(
             f"{folder}: learned from {_words(learned)}, this dataset keeps {_words(spec)}; "
-            f"ingest again with {_options(learned)}, or pretrain on this dataset"
+            f"ingest again with {_options(learned, instead_of=spec)}, or pretrain on this dataset"
         )
     side = input_px or learned.input_px or encoder.input_px
     return Start(encoder=encoder, spec=spec.at(side), origin=str(folder), history=tuple(history))
@@ -157,13 +157,15 @@ def _check_network(path: Path, found: str, asked: str | None) -> None:
 def _words(spec: PreprocessSpec) -> str:
     """What is stored: `scans of 64 px`, `scans of 64 px, 1 mm each, windows lung, bone`."""
     each = f", {spec.spacing_mm:g} mm each" if spec.spacing_mm else ""
-    return f"scans of {spec.size_px} px{each}" + (f", windows {', '.join(spec.window)}" if spec.window else "")
+    colour = " in colour" if spec.colour else ""
+    windows = f", windows {', '.join(spec.window)}" if spec.window else ""
+    return f"scans of {spec.size_px} px{each}{windows}{colour}"
 
 
-def _options(spec: PreprocessSpec) -> str:
+def _options(spec: PreprocessSpec, *, instead_of: PreprocessSpec) -> str:
     """The options of `medtl ingest` that store scans so."""
     spacing = f" --spacing-mm {spec.spacing_mm:g}" if spec.spacing_mm else ""
-    return f"--size-px {spec.size_px}{spacing}" + "".join(f" --window {name}" for name in spec.window)
+    return f"--size-px {spec.size_px}{spacing}{spec.more_options(instead_of)}"
 
 
 def save_encoder(folder: Path, encoder: Encoder, *, spec: PreprocessSpec, about: dict[str, Any]) -> None:

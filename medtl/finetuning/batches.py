@@ -39,7 +39,7 @@ def batches(
             chosen = balanced_rows(strata, step=step, batch_size=batch_size, seed=plan.seed)
         images, detail = spec.with_detail(torch.from_numpy(data.pixels(chosen)).to(device))
         draws = Draws("finetune", plan.seed, step, total=len(images), device=device)
-        images = random_views(images, plan.views, draws, detail=detail)
+        images = random_views(images, plan.views, draws, detail=detail, colour=spec.colour)
         known = torch.from_numpy(labels.values[chosen]).to(device)
         return mixed(images, known, alpha=plan.mixup, identity=(plan.seed, step)) if plan.mixup else (images, known)
 

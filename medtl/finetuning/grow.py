@@ -82,7 +82,7 @@ def with_scans(
     pictures = None
     if reference.thumbnails is not None:
         kept = reference.thumbnails[:]
-        shown = [thumbnail(block) for block in examples.stored(new)] if len(new) else []
+        shown = [thumbnail(block, colour=kept.ndim == 4) for block in examples.stored(new)] if len(new) else []
         pictures = np.concatenate([kept, np.array(shown, np.uint8).reshape(-1, *kept.shape[1:])])
     return Reference(
         embeddings=np.concatenate([reference.embeddings, embeddings.numpy()[new, -reference.embeddings.shape[1] :]]),

@@ -137,7 +137,7 @@ def write_bundle(
         labels: (N, F) their labels, NaN is unknown.
         scan_ids: (N,) their names.
         patients: (N,) whose they are; see `reference_of`.
-        thumbnails: (N, 96, 96) their pictures; None keeps none.
+        thumbnails: (N, 96, 96) or in colour (N, 96, 96, 3) their pictures; None keeps none.
 
     Returns:
         The bundle with its id.

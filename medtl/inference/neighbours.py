@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.duplicates import LEAST_CORRELATION, fine_structure
+from medtl.data.values import luminance
 from medtl.inference.reference import Bytes, Reference, direction
 
 
@@ -18,7 +19,7 @@ class SimilarScan:
         scan_id: its name, by which the review store knows verdicts on it.
         similarity: cosine of the embeddings, -1 to 1.
         labels: by finding 1, 0, or None where it is not known.
-        thumbnail: (96, 96) uint8, None where the bundle keeps no pictures.
+        thumbnail: (96, 96) or (96, 96, 3) uint8, None where the bundle keeps no pictures.
     """
 
     scan_id: str
@@ -45,8 +46,8 @@ def similar(
         embedding: (D,) of the scan.
         findings: (F,) names of the reference's labels.
         scan_id: the scan's own name.
-        picture: (96, 96) the scan's own thumbnail; without it, and in bundles without thumbnails, copies under another
-            name are not noticed.
+        picture: (96, 96) or (96, 96, 3) the scan's own thumbnail; without it, and in bundles without thumbnails, copies
+            under another name are not noticed.
 
     Returns:
         Fewer than k where the reference holds fewer.
@@ -54,7 +55,7 @@ def similar(
     if len(reference) == 0:
         return ()
     cosines = reference.directions @ direction(np.asarray(embedding, np.float32))
-    itself = None if picture is None else fine_structure(picture[None])
+    itself = None if picture is None else _fine_structure(picture)
     found: list[SimilarScan] = []
     shown: set[int] = set()
     for row in np.argsort(-cosines, kind="stable"):
@@ -64,7 +65,7 @@ def similar(
         if reference.scan_ids[row] == scan_id or patient in shown:
             continue
         there = reference.thumbnails[int(row)] if reference.thumbnails is not None else None
-        if there is not None and itself is not None and fine_structure(there[None]) @ itself >= LEAST_CORRELATION:
+        if there is not None and itself is not None and _fine_structure(there) @ itself >= LEAST_CORRELATION:
             continue
         shown.add(patient)
         found.append(
@@ -79,3 +80,8 @@ def similar(
             )
         )
     return tuple(found)
+
+
+def _fine_structure(picture: Bytes) -> npt.NDArray[np.float32]:
+    grey = luminance(picture).round().astype(np.uint8) if picture.ndim == 3 else picture
+    return fine_structure(grey[None])

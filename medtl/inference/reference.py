@@ -5,7 +5,7 @@
 | `embeddings` | (N, D) float16 |
 | `labels` | (N, F) float32: 0, 1 or NaN, in the order of the bundle's findings |
 | `patients` | (N,) int64: scans with the same number are of one patient; the numbers name nobody |
-| `thumbnails` | (N, 96, 96) uint8, the scan as it is shown, of a volume the axial slice through its middle |
+| `thumbnails` | (N, 96, 96) uint8, (N, 96, 96, 3) in colour: the scan as shown, of a volume the middle axial slice |
 
 The metadata hold `scan_ids`, a JSON list of N names. Bundles of earlier versions have no `patients`, those made with
 `thumbnails: false` no `thumbnails`.
@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from medtl.data.dataset import Dataset
+from medtl.data.preprocess import picture_of
 from medtl.data.resample import resized
 from medtl.errors import BundleError
 
@@ -35,7 +36,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Thumbnails:
-    """Pictures (96, 96) uint8 by row, read from the file when they are asked for.
+    """Pictures (96, 96) or (96, 96, 3) uint8 by row, read from the file when they are asked for.
 
     The file stays open, so that a bundle that is replaced meanwhile does not mix its pictures into this one's.
     """
@@ -111,7 +112,7 @@ def reference_of(
         labels: (N, F), NaN is unknown.
         scan_ids: (N,) their names.
         patients: (N,) whose they are. An empty one, and None for all, makes the scan a patient of its own.
-        thumbnails: (N, 96, 96).
+        thumbnails: (N, 96, 96) or (N, 96, 96, 3).
     """
     names = [""] * len(scan_ids) if patients is None else patients
     whose = [f"id {name}" if name else f"scan {scan}" for name, scan in zip(names, scan_ids, strict=True)]
@@ -161,21 +162,24 @@ def read_reference(folder: Path) -> Reference:
     )
 
 
-def thumbnail(stored: Bytes) -> Bytes:
-    """A stored block (C, S, S) or (C, S, S, S) as a picture (96, 96).
+def thumbnail(stored: Bytes, *, colour: bool = False) -> Bytes:
+    """A stored block as a small picture, (96, 96) or in colour (96, 96, 3); see `picture_of`."""
+    shown = picture_of(stored, colour=colour)
+    if colour:
+        return np.dstack([_small(shown[..., channel]) for channel in range(3)])
+    return _small(shown)
 
-    Of a volume it is the axial slice through the middle, as radiologists see it: the front is up, the patient's right
-    is on the left.
-    """
-    first = stored[0] if stored.ndim == 3 else stored[0, stored.shape[1] // 2, ::-1, ::-1]
-    small = resized(np.ascontiguousarray(first, np.float32), (THUMBNAIL_PX, THUMBNAIL_PX))
+
+def _small(values: Bytes) -> Bytes:
+    small = resized(np.ascontiguousarray(values, np.float32), (THUMBNAIL_PX, THUMBNAIL_PX))
     return np.asarray(np.clip(small + 0.5, 0, 255), np.uint8)
 
 
 def thumbnails_of(data: Dataset, rows: npt.NDArray[np.int64]) -> Bytes:
-    """Pictures (N, 96, 96) of rows of a dataset's manifest."""
-    pictures = np.empty((len(rows), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    """Pictures (N, 96, 96), or (N, 96, 96, 3) in colour, of rows of a dataset's manifest."""
+    colour = data.spec.colour
+    pictures = np.empty((len(rows), THUMBNAIL_PX, THUMBNAIL_PX, *((3,) if colour else ())), np.uint8)
     for first in range(0, len(rows), READ_AT_ONCE):
         for i, block in enumerate(data.pixels(rows[first : first + READ_AT_ONCE])):
-            pictures[first + i] = thumbnail(block)
+            pictures[first + i] = thumbnail(block, colour=colour)
     return pictures

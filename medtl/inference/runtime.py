@@ -96,7 +96,7 @@ class Detector:
             k,
             findings=self.bundle.findings,
             scan_id=prediction.scan.scan_id,
-            picture=thumbnail(prediction.stored),
+            picture=thumbnail(prediction.stored, colour=self.bundle.spec.colour),
         )
 
     def doubts(self, prediction: Prediction) -> tuple[Doubt, ...]:

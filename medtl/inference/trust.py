@@ -129,7 +129,7 @@ def about_scan(bundle: Bundle, scan: Scan, stored: npt.NDArray[np.uint8]) -> tup
     _, inside = bundle.spec.placement(bundle.spec.scaled_shape(scan))
     poor = [
         Doubt(code=f"quality_{word.replace(' ', '_').replace('-', '_')}", sentence=POOR[word])
-        for word in warnings_of(scan, stored[0][inside])
+        for word in warnings_of(scan, bundle.spec.grey(stored)[0][inside])
     ]
     strange = [Doubt(code=code, sentence=said) for code, said in strangeness(scan.header, bundle.population)]
     return (*strange, *poor)

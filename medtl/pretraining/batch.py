@@ -66,13 +66,15 @@ def view_batches(
                 sources[key] = seen.with_detail(torch.from_numpy(data.pixels(rows)).to(device))
         shown = [sources[mine.scans[:, view % mine.scans.shape[1]].tobytes()] for view in range(n_views)]
         whole = [
-            random_views(images, config, draws.named(f"whole {i}"), detail=detail)
+            random_views(images, config, draws.named(f"whole {i}"), detail=detail, colour=spec.colour)
             for i, (images, detail) in enumerate(shown)
         ]
         images, detail = shown[0]
         small = round(images.shape[-1] * config.local_side)
         crops = [
-            random_views(images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail)
+            random_views(
+                images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail, colour=spec.colour
+            )
             for i in range(n_crops)
         ]
         return (

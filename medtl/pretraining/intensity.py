@@ -21,7 +21,8 @@ def windowed(views: Tensor, centre: Tensor, width: Tensor) -> Tensor:
 
     Args:
         views: (T, C, ...) in 0..1, as the window shows them now.
-        centre, width: (T, C) of the new window, in widths of the one now from its lower edge; 0.5 and 1 change nothing.
+        centre, width: (T, C), or (T, 1) for all channels, of the new window, in widths of the one now from its lower
+            edge; 0.5 and 1 change nothing.
     """
     return views.sub_(_wide(centre - width / 2, views)).div_(_wide(width, views)).clamp_(0, 1)
 
@@ -53,10 +54,16 @@ def bias_log(bias: Tensor, side_px: int) -> Tensor:
     return spread(bias[..., None], basis, dims)[..., 0]
 
 
-def contrasted(views: Tensor, factor: Tensor | None, added: Tensor | None) -> Tensor:
-    """Contrast about the mean of each channel and brightness, in place; `factor` and `added` are (T,) or None."""
+def contrasted(views: Tensor, factor: Tensor | None, added: Tensor | None, *, together: bool = False) -> Tensor:
+    """Contrast about the mean of each channel and brightness, in place.
+
+    Args:
+        factor, added: (T,) or None.
+        together: about the mean of all channels, so that each value changes by the same line and hues stay.
+    """
     if factor is not None:
         mean = views.flatten(2).mean(dim=2)  # (T, C)
+        mean = mean.mean(dim=1, keepdim=True) if together else mean
         offset = mean * (1 - factor[:, None])
         views.mul_(_wide(factor, views)).add_(_wide(offset if added is None else offset + added[:, None], views))
     elif added is not None:

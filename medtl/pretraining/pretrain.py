@@ -244,7 +244,7 @@ def training_rows(data: Dataset) -> Rows:
 
 def copies_of(data: Dataset) -> Rows:
     """(P, 2) pairs of rows that show the same picture."""
-    return near_duplicates([str(text) for text in data.manifest["phash"].fillna("")], data.pixels)
+    return near_duplicates([str(text) for text in data.manifest["phash"].fillna("")], data.grey)
 
 
 def _after_step(module: Weighted, watch: Watch | None) -> Callable[[int, float], dict[str, float]]:

@@ -48,36 +48,40 @@ def show_views(
     draws = Draws("show views", seed, total=len(chosen))
     columns = {"scan": images}
     for i in range(VIEWS):
-        columns[f"view {i + 1}"] = random_views(images, config, draws.named(f"whole {i}"), detail=detail)
+        columns[f"view {i + 1}"] = random_views(
+            images, config, draws.named(f"whole {i}"), detail=detail, colour=spec.colour
+        )
     small = round(images.shape[-1] * config.local_side)
     for i in range(min(CROPS, n_crops)):
         columns[f"crop {i + 1}"] = random_views(
-            images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail
+            images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail, colour=spec.colour
         )
     with atomic_file(path) as temporary:
-        _sheet(columns).save(temporary, format="PNG")
+        _sheet(columns, colour=spec.colour).save(temporary, format="PNG")
 
 
-def _sheet(columns: dict[str, Tensor]) -> Image.Image:
+def _sheet(columns: dict[str, Tensor], *, colour: bool) -> Image.Image:
     """All scans of all columns in a grid with a line of titles."""
-    cells = [[_cell(scan) for scan in scans] for scans in columns.values()]
+    cells = [[_cell(scan, colour=colour) for scan in scans] for scans in columns.values()]
     widths, height, head = [column[0].shape[1] for column in cells], cells[0][0].shape[0], 16
     count = len(cells[0])
-    sheet = Image.new("L", (sum(widths) + GAP_PX * len(widths), head + count * (height + GAP_PX)), 64)
+    size = (sum(widths) + GAP_PX * len(widths), head + count * (height + GAP_PX))
+    sheet = Image.new("RGB", size, (64, 64, 64)) if colour else Image.new("L", size, 64)
     pen, left = ImageDraw.Draw(sheet), 0
     for title, column, width in zip(columns, cells, widths, strict=True):
-        pen.text((left + 2, 2), title, fill=255)
+        pen.text((left + 2, 2), title, fill="white")
         for row, cell in enumerate(column):
             sheet.paste(Image.fromarray(cell), (left, head + row * (height + GAP_PX)))
         left += width + GAP_PX
     return sheet
 
 
-def _cell(scan: Tensor) -> Picture:
-    """One scan (C, H, W), or (C, D, H, W) as its middle slices: channels below each other."""
+def _cell(scan: Tensor, *, colour: bool = False) -> Picture:
+    """One scan (C, H, W), or (C, D, H, W) as its middle slices: in colour, else channels below each other."""
     pixels = ((scan + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     enlarged = max(1, round(TILE_PX / (1 if pixels.ndim == 3 else 1.5) / pixels.shape[-1]))
-    return np.vstack([_slices(channel) for channel in pixels]).repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+    shown = np.moveaxis(pixels, 0, -1) if colour else np.vstack([_slices(channel) for channel in pixels])
+    return shown.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
 
 
 def _slices(channel: Picture) -> Picture:

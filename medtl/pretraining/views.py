@@ -1,7 +1,7 @@
 """Random views of a batch of scans: one resampling for all geometry, then intensity, all on whole batches.
 
 The defaults keep the lesion in the picture and the patient's left on the left: no crop below 30 % of the
-area, no flip, no colour tricks (see Azizi 2021, arXiv 2101.05224, sec. 3.2, for what helps on medical scans).
+area, no flip, no change of hue (see Azizi 2021, arXiv 2101.05224, sec. 3.2, for what helps on medical scans).
 
 Volumes are stored in millimetres, so a structure's size means something, and a label may be about nothing else
 (a small hippocampus). Where labels are learned they are therefore moved and turned, never scaled: `keep_scale`.
@@ -38,8 +38,8 @@ class _Drawn:
 
     maps: Tensor  # (B, dims, dims + 1)
     bends: Tensor | None  # (B, K, .., K, dims)
-    centre: Tensor | None  # (B, C)
-    width: Tensor | None  # (B, C)
+    centre: Tensor | None  # (B, C), or (B, 1) for all channels
+    width: Tensor | None  # (B, C) or (B, 1)
     exponent: Tensor | None  # this and the following: (B,)
     bias: Tensor | None  # (B, 3, .., 3)
     factor: Tensor | None
@@ -56,7 +56,13 @@ class _Drawn:
 
 
 def random_views(
-    images: Tensor, config: ViewsConfig, draws: Draws, *, side_px: int | None = None, detail: Tensor | None = None
+    images: Tensor,
+    config: ViewsConfig,
+    draws: Draws,
+    *,
+    side_px: int | None = None,
+    detail: Tensor | None = None,
+    colour: bool = False,
 ) -> Tensor:
     """One random view of each scan.
 
@@ -67,18 +73,19 @@ def random_views(
         detail: the same scans with more pixels (`PreprocessSpec.with_detail`). A view that shows a small part of the
             scan is taken from it, so that it is sharp, not magnified; one that shows nearly the whole is not, because
             it would skip pixels that `images` has averaged.
+        colour: the channels are red, green and blue: window and contrast change them together, so that hues stay.
 
     Returns:
         (B, C, [S,] S, S) in -1..1, on the device of `images`.
     """
     dims, side = images.ndim - 2, side_px or images.shape[-1]
-    drawn = _draw(config, draws, dims, images.shape[1])
+    drawn = _draw(config, draws, dims, 1 if colour else images.shape[1])
     views = images.new_empty((*images.shape[:2], *[side] * dims))
     for source, rows in _sources(images, detail, drawn.maps, side):
         chunk = max(1, CHUNK_PX // (images.shape[1] * side**dims)) if images.device.type == "cpu" else len(rows)
         for first in range(0, len(rows), chunk):
             some = rows[first : first + chunk]
-            views[some] = _view(source[some], config, drawn.of(some), side)
+            views[some] = _view(source[some], config, drawn.of(some), side, colour)
     return views
 
 
@@ -122,7 +129,7 @@ def _sources(images: Tensor, detail: Tensor | None, maps: Tensor, side_px: int) 
     yield from ((source, some) for source, some in ((images, rows[~sharp]), (detail, rows[sharp])) if len(some))
 
 
-def _view(source: Tensor, config: ViewsConfig, drawn: _Drawn, side_px: int) -> Tensor:
+def _view(source: Tensor, config: ViewsConfig, drawn: _Drawn, side_px: int, colour: bool) -> Tensor:
     grid = sampling_grid(drawn.maps, drawn.bends, side_px)
     # Black is 0 here, which is also what lies outside the scan.
     views = F.grid_sample(source + 1, grid, mode="bilinear", padding_mode="zeros", align_corners=False).mul_(0.5)
@@ -130,7 +137,7 @@ def _view(source: Tensor, config: ViewsConfig, drawn: _Drawn, side_px: int) -> T
         views = windowed(views, drawn.centre, drawn.width)
     if drawn.exponent is not None or drawn.bias is not None:
         views = toned(views, drawn.exponent, drawn.bias)
-    views = contrasted(views, drawn.factor, drawn.added)
+    views = contrasted(views, drawn.factor, drawn.added, together=colour)
     if drawn.sigma_px is not None:
         views = blurred(views, drawn.sigma_px, max(1, math.ceil(2 * config.blur_px)))
     if drawn.noise is not None and drawn.place is not None:

@@ -57,6 +57,13 @@ def test_torchvision_s_layout_gives_torchvision_s_embedding(name: str, tmp_path:
         close(start.encoder.eval()(GRAY), network(normalised(GRAY), border=MID_GRAY))
 
 
+def test_colours_are_seen_as_torchvision_sees_them(oracle: TorchvisionResNet, file: Path) -> None:
+    colours = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        expected = oracle(normalised(colours), border=MID_GRAY)
+    close(embedding(file, colours, spec=PreprocessSpec(size_px=64, colour=True)), expected)
+
+
 def test_torchvision_s_own_border_moves_the_embedding_little(oracle: TorchvisionResNet, file: Path) -> None:
     """Torchvision pads with the colours' mean, a gray of 0.41 to 0.49, where we pad with 0.5."""
     with torch.no_grad():

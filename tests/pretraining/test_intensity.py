@@ -1,5 +1,6 @@
 """Each change of intensity against a slow formula, for one scan at a time."""
 
+import colorsys
 import math
 
 import numpy as np
@@ -68,6 +69,41 @@ def test_contrast_turns_about_each_channel_s_mean() -> None:
         for channel in range(2):
             mean = pixels[scan, channel].mean()
             torch.testing.assert_close(done[scan, channel], (pixels[scan, channel] - mean) * factor + mean + added)
+
+
+def test_of_colours_contrast_turns_about_the_mean_of_all() -> None:
+    pixels = values(2, 3, 4, 4)
+    done = contrasted(pixels.clone(), torch.tensor([0.8, 1.3]), torch.tensor([0.1, -0.1]), together=True)
+    for scan, (factor, added) in enumerate([(0.8, 0.1), (1.3, -0.1)]):
+        mean = pixels[scan].mean()
+        torch.testing.assert_close(done[scan], (pixels[scan] - mean) * factor + mean + added)
+
+
+def hues(views: Tensor) -> np.ndarray:
+    """(B, H, W) hue as an angle, by the standard library's formula."""
+    rgb = ((views + 1) / 2).movedim(1, -1).reshape(-1, 3).numpy()
+    return np.array([colorsys.rgb_to_hsv(*each)[0] for each in rgb.tolist()]).reshape(len(views), *views.shape[2:])
+
+
+def test_hues_stay_whatever_window_contrast_brightness_and_field_do() -> None:
+    """Gamma alone bends them a little; each of the others is one line, or one factor, for all three colours."""
+    base = torch.tensor([0.55, 0.45, 0.4]).reshape(1, 3, 1, 1) + 0.1 * values(8, 3, 8, 8)
+    images = base * 2 - 1
+    changed = STILL.model_copy(update={"window": 0.1, "contrast": 0.2, "brightness": 0.05, "bias_field": 0.2})
+    together = random_views(images, changed, Draws("hue", total=8), colour=True)
+    assert (together - images).abs().mean() > 0.02, "something changes"
+    turned = np.abs(hues(together) - hues(images))
+    assert np.minimum(turned, 1 - turned).max() < 1e-3  # float32, divided by small differences
+    apart = random_views(images, changed, Draws("hue", total=8))
+    turned = np.abs(hues(apart) - hues(images))
+    assert np.minimum(turned, 1 - turned).max() > 0.05, "as the windows of a CT may"
+
+
+def test_gamma_keeps_grey_grey_and_the_order_of_colours() -> None:
+    images = torch.cat([values(4, 3, 8, 8), values(4, 1, 8, 8).expand(-1, 3, -1, -1)]) * 2 - 1
+    views = random_views(images, STILL.model_copy(update={"gamma": 0.5}), Draws("g", total=8), colour=True)
+    assert torch.equal(views.argsort(dim=1)[:4], images.argsort(dim=1)[:4])
+    torch.testing.assert_close(views[4:], views[4:, :1].expand(-1, 3, -1, -1))
 
 
 def test_a_scan_s_blur_does_not_depend_on_its_company() -> None:

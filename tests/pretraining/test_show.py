@@ -13,7 +13,7 @@ from medtl.data.dataset import Dataset
 from medtl.errors import RunError
 from medtl.pretraining import plan
 from medtl.pretraining.plan import Size
-from medtl.pretraining.show import SCANS, VIEWS, _cell, views_path
+from medtl.pretraining.show import SCANS, VIEWS, _cell, _sheet, views_path
 from tests.test_cli import refused, run
 
 
@@ -99,3 +99,11 @@ def test_a_run_keeps_its_views_complete_and_resumes_with_them(dataset: Dataset, 
     medtl.pretrain(dataset.folder, out=folder, resume=True, settings=["views.preset=ct", "views.noise=0.01"])
     with pytest.raises(RunError, match="was started with views"):
         medtl.pretrain(dataset.folder, out=folder, resume=True, settings=["views.preset=mr"])
+
+
+def test_colours_are_shown_in_colour() -> None:
+    scan = torch.tensor([1.0, 0.0, -1.0]).reshape(3, 1, 1).expand(3, 64, 64)
+    assert (_cell(scan, colour=True) == [255, 128, 0]).all()
+    assert _cell(scan, colour=True).shape == (128, 128, 3) and _cell(scan, colour=False).shape == (384, 128)
+    sheet = _sheet({"scan": scan[None]}, colour=True)
+    assert sheet.getpixel((50, 50)) == (255, 128, 0)

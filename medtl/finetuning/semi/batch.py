@@ -66,7 +66,10 @@ def unlabeled_batches(
         chosen = batch_rows(rows, step=step, batch_size=batch_size, seed=seed)
         images, detail = spec.with_detail(torch.from_numpy(data.pixels(chosen)).to(device))
         draws = Draws("unlabeled", seed, step, total=len(chosen), device=device)
-        views = [random_views(images, kind, draws.named(f"view {i}"), detail=detail) for i, kind in enumerate(kinds)]
+        views = [
+            random_views(images, kind, draws.named(f"view {i}"), detail=detail, colour=spec.colour)
+            for i, kind in enumerate(kinds)
+        ]
         return Unlabeled(
             views=torch.stack(views, dim=1),
             soft=None if soft is None else torch.from_numpy(soft[chosen]).to(device),

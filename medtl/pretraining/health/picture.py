@@ -27,7 +27,7 @@ class Scene:
 
     Args:
         patients: (N,) a number for each patient.
-        thumbnails: from places in the sample (B,) to pictures (B, S, S).
+        thumbnails: from places in the sample (B,) to pictures (B, S, S) or (B, S, S, 3).
         groups: (N,) what colours a scan: the name of its label, modality or scanner; empty where it has none.
         grouped_by: what that is; empty for nothing.
         start: (N, D) embeddings before training.
@@ -188,7 +188,7 @@ def _mosaic(places: Rows, scene: Scene, colours: dict[str, str]) -> npt.NDArray[
         y, x = i // columns * (side + _GAP), i % columns * (side + _GAP)
         frame = to_rgb(colours.get(scene.groups[int(place)], "white"))
         canvas[y : y + side, x : x + side] = np.round(255 * np.array(frame))
-        canvas[y + _FRAME : y + side - _FRAME, x + _FRAME : x + side - _FRAME] = thumbnail[:, :, None]
+        canvas[y + _FRAME : y + side - _FRAME, x + _FRAME : x + side - _FRAME] = np.atleast_3d(thumbnail)
     return canvas
 
 

@@ -202,7 +202,8 @@ class Watch:
                 images = self._spec.network_input(stored)
                 draws = Draws("health", self._training.seed, first, total=len(images), device=where)
                 for view, part in enumerate(parts):
-                    part.append(encoder(random_views(images, self._training.views, draws.named(f"{view}"))).cpu())
+                    views = random_views(images, self._training.views, draws.named(f"{view}"), colour=self._spec.colour)
+                    part.append(encoder(views).cpu())
         encoder.train(training)
         return torch.cat(parts[0]), torch.cat(parts[1])
 
@@ -257,11 +258,12 @@ class Watch:
         self._last_drawing = self._drawing - before
 
     def _thumbnails(self, places: Rows) -> npt.NDArray[np.uint8]:
-        """The first channel of scans of the sample, of volumes the central slice, at the network's side or 64 px."""
-        blocks = self._data.pixels(self._sample[places])[:, 0]
-        if blocks.ndim == 4:
+        """Scans of the sample as pictures of 96 px or so: colour or the first channel, of volumes the central slice."""
+        stored = self._data.pixels(self._sample[places])
+        blocks = np.moveaxis(stored, 1, -1) if self._spec.colour else stored[:, 0]
+        if stored.ndim == 5:
             blocks = blocks[:, blocks.shape[1] // 2]
-        step = max(1, blocks.shape[-1] // 96)
+        step = max(1, stored.shape[-1] // 96)
         small = blocks[:, ::step, ::step]
         return small if small.dtype == np.uint8 else (small // 257).astype(np.uint8)
 
