@@ -202,4 +202,4 @@ class Desk:
 
 
 def _bytes(scan: Scan) -> int:
-    return scan.pixels.nbytes * (1 if scan.hu is None else 2)
+    return sum(values.nbytes for values in (scan.pixels, scan.hu, scan.rgb) if values is not None)

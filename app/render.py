@@ -1,4 +1,4 @@
-"""From pixels to PNG bytes, and nothing else: proportions, grey values, heatmap colours. Knows nothing of the page."""
+"""From pixels to PNG bytes: proportions, grey values, colours, heatmaps. Knows nothing of the page."""
 
 import struct
 import zlib
@@ -20,10 +20,10 @@ COLD = 0.2
 
 
 def scan_png(pixels: Pixels, *, spacing_mm: tuple[float, float] | None = None) -> bytes:
-    """A scan as an 8-bit greyscale PNG in its true proportions.
+    """A scan as a PNG of 8 bits, in grey or in colour, in its true proportions.
 
     Args:
-        pixels: (H, W) in 0..1.
+        pixels: (H, W), or (H, W, 3) red, green and blue, in 0..1.
         spacing_mm: row and column spacing; unequal ones stretch the picture to the body's proportions.
     """
     shown = in_proportion(pixels, spacing_mm, longest=SHOWN_PX) * np.float32(255)
@@ -45,11 +45,13 @@ def heat_png(heat: Pixels, *, spacing_mm: tuple[float, float] | None = None) -> 
 
 
 def in_proportion(values: Pixels, spacing_mm: tuple[float, float] | None, *, longest: int) -> Pixels:
-    """Values (H, W) resampled to `shown_size`."""
+    """Values (H, W) or (H, W, 3) resampled to `shown_size`."""
     size = shown_size((values.shape[0], values.shape[1]), spacing_mm, longest=longest)
-    if values.shape == size[::-1]:
+    if values.shape[:2] == size[::-1]:
         return values
-    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR), np.float32)
+    if values.ndim == 3:
+        return np.dstack([in_proportion(values[..., colour], spacing_mm, longest=longest) for colour in range(3)])
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize(size, Image.Resampling.BILINEAR), np.float32)
 
 
 def shown_size(shape: tuple[int, int], spacing_mm: tuple[float, float] | None, *, longest: int) -> tuple[int, int]:
@@ -62,7 +64,7 @@ def shown_size(shape: tuple[int, int], spacing_mm: tuple[float, float] | None, *
 
 
 def _png(values: npt.NDArray[np.uint8]) -> bytes:
-    """A PNG (3rd edition) of values (H, W) in grey or (H, W, 4) in RGBA.
+    """A PNG (3rd edition) of values (H, W) in grey, (H, W, 3) in RGB or (H, W, 4) in RGBA.
 
     Each row is stored as its difference to the row above (filter 2, 9.2), for the whole picture at once, and compressed
     by libdeflate: what libpng does row by row takes several times as long.
@@ -73,8 +75,8 @@ def _png(values: npt.NDArray[np.uint8]) -> bytes:
     lines[:, 0] = 2
     lines[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=lines[1:, 1:])
-    colour = 0 if values.ndim == 2 else 6
-    header = struct.pack(">IIBBBBB", columns, rows, 8, colour, 0, 0, 0)
+    kind = {1: 0, 3: 2, 4: 6}[flat.shape[1] // columns]
+    header = struct.pack(">IIBBBBB", columns, rows, 8, kind, 0, 0, 0)
     data = bytes(zlib_encode(lines.tobytes(), level=1))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 

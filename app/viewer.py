@@ -240,13 +240,21 @@ class Viewer:
         return gr.skip() if case is None else self._pictures(case, Chosen(*chosen))
 
     def _adapted(self, scan: Scan, view: Chosen) -> tuple[Window, dict[Any, Any]]:
-        """The window for the next scan, and the settings that follow; one that was set by hand was another scan's."""
+        """The window for the next scan, and the settings that follow; one that was set by hand was another scan's.
+
+        A scan in colour has no window to choose.
+        """
         unit, window = unit_of(scan), preset(scan, view.window)
         return window, {
-            self.window: gr.update(choices=windows_of(scan), value=window.name),
+            self.window: gr.update(choices=windows_of(scan), value=window.name, interactive=scan.rgb is None),
             **{
                 slider: gr.update(
-                    minimum=limits[0], maximum=limits[1], step=unit.step, value=value, label=f"{name}, {unit.name}"
+                    minimum=limits[0],
+                    maximum=limits[1],
+                    step=unit.step,
+                    value=value,
+                    label=f"{name}, {unit.name}",
+                    interactive=scan.rgb is None,
                 )
                 for slider, limits, value, name in (
                     (self.centre, unit.centres, window.centre, "Centre"),

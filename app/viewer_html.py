@@ -66,6 +66,8 @@ class Look:
 
     def said(self) -> str:
         """What a reader who does not see it is told."""
+        if self.scan.rgb is not None:
+            return "The scan, in colour"
         unit = unit_of(self.scan).name
         window = f"centre {self.window.centre:g}, width {self.window.width:g} {unit}"
         shown = f"window {window}" if self.window.name == BY_HAND else f"window {self.window.name}"

@@ -1,4 +1,7 @@
-"""Display windows: which values of a scan are shown black and white. Presets, and a centre and width set by hand."""
+"""Display windows: which values of a scan are shown black and white. Presets, and a centre and width set by hand.
+
+A scan in colour has none: it is shown as it is.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +69,9 @@ def unit_of(scan: Scan) -> Unit:
 
 
 def windows_of(scan: Scan) -> list[str]:
-    """The presets that suit a scan, the window set by hand last."""
+    """The presets that suit a scan, the window set by hand last; of a scan in colour the first alone."""
+    if scan.rgb is not None:
+        return [AS_READ]
     return [AS_READ, *(PERCENTILES if scan.hu is None else HU_WINDOWS), BY_HAND]
 
 
@@ -77,7 +82,7 @@ def preset(scan: Scan, name: str) -> Window:
     """
     if scan.hu is not None and name in HU_WINDOWS:
         centre, width = HU_WINDOWS[name]
-    elif scan.hu is None and name in PERCENTILES:
+    elif scan.hu is None and scan.rgb is None and name in PERCENTILES:
         low, high = _percentiles(scan.pixels, *PERCENTILES[name])
         centre, width = 50 * (low + high), 100 * (high - low) * WIDER.get(name, 1.0)
     else:
@@ -88,11 +93,13 @@ def preset(scan: Scan, name: str) -> Window:
 
 
 def displayed(scan: Scan, window: Window, cut: Callable[[Pixels], Pixels]) -> Pixels:
-    """What is shown of a scan through a window: (H, W) in 0..1.
+    """What is shown of a scan through a window: (H, W) in 0..1, or (H, W, 3) of one in colour, whatever the window.
 
     Args:
         cut: from the whole scan to the picture (H, W).
     """
+    if scan.rgb is not None:
+        return scan.rgb
     if window.name == AS_READ:
         return cut(scan.pixels)
     if scan.hu is not None:

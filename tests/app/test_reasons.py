@@ -1,9 +1,13 @@
 """The panels beside an answer: what is claimed, what is not, and that no text becomes markup."""
 
+import base64
+import io
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app import panels, reasons
 from medtl.evaluation.conformal import Band
@@ -55,6 +59,15 @@ def test_no_text_becomes_markup(html: str) -> None:
     assert "script" not in {tag for tag, _ in seen.tags}
     assert not any("onerror" in attributes for _, attributes in seen.tags)
     assert all(str(a.get("src", "data:image/png;base64,")).startswith("data:image/png;base64,") for _, a in seen.tags)
+
+
+def test_a_similar_case_in_colour_is_shown_in_colour() -> None:
+    colours = np.zeros((96, 96, 3), np.uint8)
+    colours[:48], colours[48:] = (200, 50, 40), (60, 80, 190)
+    found = SimilarScan(scan_id="a", similarity=0.9, labels={"nodule": 1}, thumbnail=colours)
+    source = re.search(r"data:image/png;base64,([^\"]+)", reasons.similar_cases([found], "nodule"))
+    assert source is not None
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(source[1])))), colours)
 
 
 def test_a_calibrated_probability_is_told_in_scans() -> None:

@@ -27,6 +27,19 @@ def test_any_picture_comes_back_from_its_png(height: int, width: int, seed: int)
     assert np.array_equal(decoded(scan_png((grey / 255).astype(np.float32))), grey)
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_any_picture_in_colour_comes_back_from_its_png(height: int, width: int, seed: int) -> None:
+    colours = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+    assert np.array_equal(decoded(scan_png((colours / 255).astype(np.float32))), colours)
+
+
+def test_colours_are_stretched_as_pillow_does() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (10, 40, 3), np.uint8)
+    shown = decoded(scan_png((colours / 255).astype(np.float32), spacing_mm=(4.0, 1.0)))
+    oracle = np.asarray(Image.fromarray(colours).resize((40, 40), Image.Resampling.BILINEAR))
+    assert shown.shape == (40, 40, 3) and np.abs(shown.astype(int) - oracle).max() <= 1  # rounding
+
+
 def test_the_scan_s_pixels_are_left_as_they_are() -> None:
     pixels = RAMP.copy()
     pixels.flags.writeable = False

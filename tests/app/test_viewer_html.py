@@ -1,9 +1,11 @@
 """What the viewer sends to the browser, and what comes back from it."""
 
 import datetime
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.viewer_html import Look, beside_label, outline, pane
 from app.windowing import AS_READ, BY_HAND, Window
@@ -38,6 +40,15 @@ def test_an_image_says_its_geometry() -> None:
         assert part in html, part
     assert 'alt="The scan, window As read"' in html and 'class="scale"' in html and "edge" not in html
     assert 'class="scale"' not in pane(Look(scan=scan((20, 30)), window=AS_IT_IS, plane="Axial", at=[]), "")
+
+
+def test_of_a_scan_in_colour_no_window_is_said() -> None:
+    rgb = np.random.default_rng(0).uniform(0, 1, (20, 30, 3)).astype(np.float32)
+    photograph = Scan(pixels=np.zeros((20, 30), np.float32), rgb=rgb, source="a", sha256="0" * 64)
+    look = Look(scan=photograph, window=Window(name=BY_HAND, centre=30, width=12.5), plane="Axial", at=[])
+    assert 'alt="The scan, in colour"' in pane(look, "")
+    with Image.open(io.BytesIO(look.png())) as picture:
+        assert np.abs(np.asarray(picture) / 255 - rgb).max() < 0.51 / 255  # rounded to bytes
 
 
 def test_a_slice_says_where_it_is() -> None:

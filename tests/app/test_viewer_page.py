@@ -77,6 +77,14 @@ def noise(seed: int) -> Scan:
     return Scan(pixels=values, source=f"{seed}.png", sha256=f"{seed:016d}{0:048d}")
 
 
+def photograph(seed: int) -> Scan:
+    """Red above, blue below, of nearly equal luminance."""
+    rgb = np.zeros((120, 100, 3), np.float32)
+    rgb[:60], rgb[60:] = (0.8, 0.2, 0.2), (0.2, 0.3, 1.0)
+    pixels = (rgb @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+    return Scan(pixels=pixels, rgb=rgb, source=f"{seed}.png", sha256=f"{seed:016d}{0:048d}")
+
+
 CASES = {
     2: {
         "first": (image(1, days=100), image(2, days=39)),
@@ -85,6 +93,7 @@ CASES = {
         "lost": (image(5, days=0), None),
         "large": (noise(6), None),
         "other": (noise(7), None),
+        "photo": (photograph(8), image(9, days=3)),
     },
     3: {"first": (volume((12, 30, 40), 1), volume((23, 30, 40), 2)), "second": (volume((9, 9, 9), 3), None)},
 }
@@ -159,7 +168,7 @@ def show(page: Page, name: str) -> None:
     page.locator(f"#{name}").click()
     if name == "gone":
         return expect(page.locator("#scan img")).to_have_count(0)
-    seed = {"first": 1, "blinded": 1, "second": 3, "ct": 4, "lost": 5, "large": 6, "other": 7}[name]
+    seed = {"first": 1, "blinded": 1, "second": 3, "ct": 4, "lost": 5, "large": 6, "other": 7, "photo": 8}[name]
     expect(page.locator("#scan svg.place")).to_have_attribute("data-scan", f"{seed:016d}")
 
 
@@ -561,3 +570,25 @@ def test_the_controls_fit_the_screen(page: Page) -> None:
                 right = inside["x"] + inside["width"]
                 assert limits["x"] <= inside["x"] and right <= limits["x"] + limits["width"] + 0.5, (width, row)
         assert box(page.locator("#viewer"))["height"] > 400
+
+
+def test_a_scan_in_colour_is_shown_in_colour_without_a_window(page: Page) -> None:
+    show(page, "photo")
+    assert pixels(page)[30, 50].tolist() == [204, 51, 51] and pixels(page)[90, 50].tolist() == [51, 77, 255]
+    expect(page.locator("#scan img")).to_have_attribute("alt", "The scan, in colour")
+    expect(page.locator("#heat img")).to_have_attribute("alt", "Heatmap for pneumonia")
+    for control in ("#window input", "#centre input[type=number]", "#width input[type=number]"):
+        expect(page.locator(control)).to_be_disabled()
+    page.locator("#beside input").check()
+    expect(page.locator("#prior img")).to_have_count(1)
+    assert pixels(page, "#prior img").ndim == 2, "a grey prior stays grey"
+    page.get_by_label("Invert").check()
+    expect(page.locator("html")).to_have_class(re.compile("inverted"))
+    page.get_by_label("Invert").uncheck()
+    show(page, "second")
+    assert pixels(page).ndim == 2
+    for control in ("#window input", "#centre input[type=number]", "#width input[type=number]"):
+        expect(page.locator(control)).to_be_enabled()
+    page.locator("#centre input[type=number]").fill("30")
+    page.locator("#centre input[type=number]").press("Enter")
+    expect(page.locator("#scan img")).to_have_attribute("alt", re.compile("window centre 30"))

@@ -24,6 +24,14 @@ def test_as_read_is_as_read() -> None:
     assert preset(scan(RAMP), AS_READ) == Window(name=AS_READ, centre=50, width=100)
 
 
+@pytest.mark.parametrize("name", [AS_READ, BY_HAND, *PERCENTILES])
+def test_a_scan_in_colour_is_shown_as_it_is(name: str) -> None:
+    rgb = np.dstack([RAMP, RAMP * 0.5, 1 - RAMP])
+    photograph = Scan(pixels=RAMP, rgb=rgb, source="a", sha256="0" * 64)
+    assert windows_of(photograph) == [AS_READ] and preset(photograph, name).name == AS_READ
+    assert np.array_equal(shown(photograph, Window(name=name, centre=30, width=10)), rgb)
+
+
 def test_by_hand_in_percent() -> None:
     values = np.array([[0.0, 0.2, 0.3, 0.4, 0.5, 1.0]] * 2)
     # black at 30 - 40 / 2 = 10 %, white at 50 %
