@@ -106,6 +106,28 @@ def test_similar_cases_are_shown_in_colour(skin: Path, kept: Dataset, detector: 
     assert [each.thumbnail.shape for each in found] == [(96, 96, 3)] * 3
 
 
+def test_pretraining_its_pictures_and_what_follows_are_in_colour(kept: Dataset, tmp_path: Path, drawn: None) -> None:
+    settings = [*SHORT, "batch_size=8"]
+    medtl.pretrain(kept.folder, out=tmp_path / "views.png", show_views=True, settings=["input_px=40"])
+    with Image.open(tmp_path / "views.png") as sheet:
+        assert sheet.mode == "RGB" and sheet.size == (7 * 124, 16 + 6 * 124)
+        first = np.asarray(sheet)[16:136:3, :120:3]
+    row = np.flatnonzero(kept.manifest["split"] != "test")[:1]
+    assert np.array_equal(first, np.moveaxis(kept.pixels(row)[0], 0, -1)), "the first is the scan itself"
+    run = medtl.pretrain(kept.folder, out=tmp_path / "run", method="genesis", settings=settings)
+    assert np.asarray(Image.open(run / "health.png").convert("RGB")).size
+    bundle = medtl.finetune(kept.folder, encoder=run, out=tmp_path / "bundle", settings=["steps=2"])
+    assert medtl.load(bundle).bundle.spec.colour and "px, in colour |" in (bundle / "card.md").read_text()
+
+
+def test_what_is_taught_later_keeps_its_pictures_in_colour(skin: Path, detector: Path, tmp_path: Path) -> None:
+    examples = [(skin / f"p{patient:02d}.png", patient % 2) for patient in (2, 3, 12, 13, 22, 23, 32, 33)]
+    taught = medtl.teach(detector, examples, finding="again", out=tmp_path / "taught")
+    before, after = (load_file(each / "reference.safetensors")["thumbnails"] for each in (detector, taught))
+    assert after.shape == (len(before) + 8, 96, 96, 3)
+    assert medtl.load(taught).predict(skin / "p03.png")["again"].probability > 0.5
+
+
 def npz_of(skin: Path, folder: Path) -> Path:
     images = np.stack([np.asarray(Image.open(path)) for path in sorted(skin.glob("*.png"))])
     labels = (np.arange(len(images)) % 2)[:, None]

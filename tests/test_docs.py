@@ -36,7 +36,7 @@ def test_commands_in_documents_have_known_options(line: str) -> None:
     while words and hasattr(command, "commands") and not words[0].startswith("--"):
         assert words[0] in command.commands, line
         command = command.commands[words.pop(0)]
-    known = {name for parameter in command.params for name in parameter.opts}
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= known | {"--help"}, line
 
 

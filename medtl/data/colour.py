@@ -17,8 +17,10 @@ from medtl.progress import say
 SAMPLE = 16
 """Scans that are looked at, evenly spread over the files."""
 CHROMA = 0.08
-"""How far apart the largest and the smallest of red, green and blue of a coloured pixel are, white being 1. Photographs
-of skin, retina and stained tissue have 0.1 to 0.6; a grey film that was photographed as JPEG less than 0.05."""
+"""How far apart the largest and the smallest of red, green and blue of a coloured pixel are, white being 1. Skin,
+retina and stained tissue have more than 0.1; a grey film that was photographed as JPEG mostly less than 0.05."""
+LEAST_PX = 512
+"""Colours are never decoded at fewer pixels; a radiograph may be, which saves time."""
 SHARE = 0.05
 """Of the pixels that a scan in colour has at least: more than callipers, a logo and a colour bar on an ultrasound
 screen, less than the tissue of a nearly empty slide."""
@@ -71,6 +73,6 @@ def _look(task: tuple[Unit, int]) -> list[bool]:
     unit, count = task
     try:
         with quiet("PIL"), quiet("pydicom"), quiet("tifffile"), quiet("imagecodecs"):
-            return [is_in_colour(each.scan) for each in islice(scans_in(unit, dims=2), count)]
+            return [is_in_colour(each.scan) for each in islice(scans_in(unit, dims=2, least_px=LEAST_PX), count)]
     except (ScanError, MemoryError, OSError):
         return []

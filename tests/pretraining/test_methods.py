@@ -25,25 +25,29 @@ WIDTHS = ("hidden_dim", "projection_dim", "decoder_dim")
 CASES = [(name, dims) for name, method in METHODS.items() for dims in method.dims]
 
 
-def build(name: str, dims: int = 2, seed: int = 0) -> Any:
+def build(name: str, dims: int = 2, seed: int = 0, channels: int = 1) -> Any:
     torch.manual_seed(seed)
     side = SIDES[dims]
     cls = METHODS[name].load()
     config = cls.Config(**{key: 32 for key in WIDTHS if key in cls.Config.model_fields})
     if (own := METHODS[name].network) is not None:
-        return cls(build_encoder(own, input_px=side, dims=dims), config)
-    net, size, layer, _ = _resnet("basic", [1, 1, 1, 1], 4)(side, dims, 1)  # the table's networks, eight times narrower
-    encoder = Encoder(net, name="resnet10-half", input_px=side, embedding_dim=size, cam_layer=layer, dims=dims)
+        return cls(build_encoder(own, input_px=side, dims=dims, channels=channels), config)
+    net, size, layer, _ = _resnet("basic", [1, 1, 1, 1], 4)(
+        side, dims, channels
+    )  # the table's networks, eight times narrower
+    encoder = Encoder(
+        net, name="resnet10-half", input_px=side, embedding_dim=size, cam_layer=layer, dims=dims, channels=channels
+    )
     return cls(encoder, config)
 
 
 def batch(objective: Any, step: int = 0, total: int = 6, part: slice | None = None) -> Views:
     """Random pictures, the second and third of one group; `part` of them for one of several processes."""
     dims, mine = objective.encoder.dims, part or slice(None)
-    side = SIDES[dims]
+    side, channels = SIDES[dims], objective.encoder.channels
     g = torch.Generator().manual_seed(step)
-    whole = torch.rand(total, objective.n_views, 1, *[side] * dims, generator=g) * 2 - 1
-    crops = torch.rand(total, objective.n_crops, 1, *[side // 2] * dims, generator=g) * 2 - 1
+    whole = torch.rand(total, objective.n_views, channels, *[side] * dims, generator=g) * 2 - 1
+    crops = torch.rand(total, objective.n_crops, channels, *[side // 2] * dims, generator=g) * 2 - 1
     group = torch.tensor([0, 1, 1, *range(3, total)]) + step
     draws = Draws("test", step, total=total, part=part)
     return Views(whole=whole[mine], crops=crops[mine] if objective.n_crops else None, group=group[mine], draws=draws)
@@ -59,6 +63,15 @@ def step_of(objective: Any, optimizer: torch.optim.Optimizer, step: int, done: f
 
 def state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", [name for name, dims in CASES if dims == 2])
+def test_learns_from_scans_in_colour_by_every_channel(name: str) -> None:
+    objective = build(name, channels=3)
+    loss, _ = objective(batch(objective))
+    loss.backward()
+    first = next(p for p in objective.encoder.parameters() if p.ndim == 4 and p.shape[1] == 3)
+    assert math.isfinite(loss.item()) and (first.grad.abs().sum(dim=(0, 2, 3)) > 0).all()
 
 
 @pytest.mark.parametrize(("name", "dims"), CASES)
