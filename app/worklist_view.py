@@ -65,8 +65,12 @@ class WorklistView:
             day.submit(self.first, self.filters, self.outputs, **LISTS)
             day.blur(self.first, self.filters, self.outputs, **LISTS)
         self.refresh.click(self.first, self.filters, self.outputs, **LISTS)
-        self.older.click(self.forward, [self.ends, self.after, *self.filters], self.outputs, **LISTS)
-        self.newer.click(self.back, [self.ends, *self.filters], self.outputs, **LISTS)
+        turned = (
+            self.older.click(self.forward, [self.ends, self.after, *self.filters], self.outputs, **LISTS),
+            self.newer.click(self.back, [self.ends, *self.filters], self.outputs, **LISTS),
+        )
+        for each in turned:
+            each.then(None, None, None, js="() => medtl.top()", **LISTS)
 
     def first(self, request: gr.Request, *filters: str) -> dict[Any, Any]:
         """The first page."""
