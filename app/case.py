@@ -19,7 +19,7 @@ from medtl.errors import ReviewError
 from medtl.inference.explain import DEFAULT
 from medtl.inference.prediction import Prediction
 from medtl.inference.runtime import Detector
-from medtl.review.records import NewCase, Score
+from medtl.review.records import NewCase, Region, Score
 
 Heat = npt.NDArray[np.float16]
 NETWORK = threading.RLock()
@@ -39,6 +39,7 @@ class Case:
         layers: heatmaps of an image as the page shows them, likewise; not for who may not see them yet.
         at: the voxel of a volume that is looked at, one index an axis; empty for an image. Changed in place.
         prior: reads an earlier scan of the same patient, to be seen beside this one; it may raise a ScanError.
+        marked: of a lead who decides, the regions that readers marked, each with whose it is and of what.
         hidden: the reader may not see the detector's answer yet; heatmaps are empty.
     """
 
@@ -50,6 +51,7 @@ class Case:
     layers: dict[tuple[str, str], dict[Any, Any]] = field(default_factory=dict)
     at: list[int] = field(default_factory=list)
     prior: Callable[[], Scan] | None = None
+    marked: tuple[tuple[str, Region], ...] = ()
     hidden: bool = False
 
     def heat(self, detector: Detector, finding: str, method: str = DEFAULT) -> Heat:

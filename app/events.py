@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
+import gradio as gr
+
 from app import panels
 from medtl.errors import ReviewError
 
@@ -20,7 +22,7 @@ Handler = Callable[..., Iterator[dict[Any, Any]]]
 def explained(handler: Handler) -> Handler:
     """An event that says on the page what went wrong, and leaves everything else as it was.
 
-    Its class has the page's `frame`, and a `step` that is empty between events.
+    Its class has the page's `frame`.
     """
 
     @wraps(handler)
@@ -28,9 +30,9 @@ def explained(handler: Handler) -> Handler:
         try:
             yield from handler(self, *given)
         except ReviewError as problem:
-            yield {self.frame.notice: panels.banner(sentence(problem)), self.step: ""}
+            yield {self.frame.notice: panels.banner(sentence(problem))}
             return
-        yield {self.step: ""}  # Gradio sends the last answer twice
+        yield {self.frame.notice: gr.skip()}  # Gradio sends the last answer twice
 
     return run
 

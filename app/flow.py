@@ -2,29 +2,27 @@
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from app import panels
+from app import keeping, panels
 from app.auth import user_of
 from app.case import Case, take
 from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
-from app.events import DRAWS, ONE_AT_A_TIME, SAVES, explained, sentence
+from app.events import DRAWS, ONE_AT_A_TIME, QUIET, SAVES, explained, sentence
 from app.files import failed_on
-from app.frame import Frame
+from app.frame import Frame, Listed
 from app.priors import others_of
 from app.reading import Reading, Saved, begin
 from medtl.errors import ReviewError, ScanError
 from medtl.review import cases, records, verdicts, worklist
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
-from medtl.review.worklist import Filter
 
 log = logging.getLogger("medtl.page")
 UNDONE_AT_MOST = 20
@@ -39,7 +37,7 @@ class Flow:
     """The events that lead from one case to another.
 
     Args:
-        where: a state, the filter of the worklist; the next case is taken from what it shows.
+        where: a state, what the worklist shows and in which order; the next case is taken from there.
         verdict_first: hide the detector's answer until the reader has spoken.
     """
 
@@ -52,7 +50,7 @@ class Flow:
         self.wanted = gr.Number(0, visible="hidden", elem_id="wanted")
         self.open_button = gr.Button("Open case", visible="hidden", elem_id="open")
         self.outputs = [
-            *(*view.outputs, self.step, self.history, view.verdict.undo, view.verdict.saved),
+            *(*view.outputs, self.history, view.verdict.undo, view.verdict.saved),
             *(frame.notice, frame.status, frame.view),
         ]
 
@@ -65,6 +63,11 @@ class Flow:
         next_to_decide.click(self.first_to_decide, [self.where, *given], self.outputs, **ONE_AT_A_TIME)
         sign.skip.click(self.skip, [self.where, *given], self.outputs, **ONE_AT_A_TIME)
         sign.undo.click(self.undo, [self.history, *given], self.outputs, **ONE_AT_A_TIME)
+        # What was refused before is not what is opened now; some uploads are turned away before they get here.
+        refusal = view.viewer.scan
+        self.frame.upload.click(
+            None, [view.token, refusal], refusal, js="(token, scan) => (token ? scan : '')", **QUIET
+        )
         self.frame.upload.upload(self.take_in, [self.frame.upload, *given], self.outputs, **ONE_AT_A_TIME)
         kept = sign.save.click(
             self.keep,
@@ -87,7 +90,7 @@ class Flow:
 
     @explained
     def first_open(
-        self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any
+        self, request: gr.Request, where: Listed, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
         """The most urgent case that nobody holds."""
         by = user_of(request)
@@ -96,7 +99,7 @@ class Flow:
 
     @explained
     def first_to_decide(
-        self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any
+        self, request: gr.Request, where: Listed, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
         """The most urgent case about which readers disagree."""
         by = user_of(request)
@@ -104,7 +107,7 @@ class Flow:
         yield from self._next(where, by, settings, status="adjudicate")
 
     @explained
-    def skip(self, request: gr.Request, where: Filter, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
+    def skip(self, request: gr.Request, where: Listed, reading: Reading | None, *settings: Any) -> Iterator[Changes]:
         """The next case; one that was not read stays this reader's for a while, so as not to come back at once."""
         by = user_of(request)
         if reading is not None and reading.shown_after:
@@ -138,51 +141,49 @@ class Flow:
             log.exception("an upload could not be scored")
             yield self.view.refused(failed_on(name)) | nothing
             return
-        yield from self._show(stored, by, settings)
+        yield from self._show(stored, by, settings, moves=False)
 
     def keep(
         self, request: gr.Request, reading: Reading | None, history: list[Saved], token: str, region: str,
         *chosen: Any,
     ) -> Changes:  # fmt: skip
-        """Store the verdicts; says "saved" only of what is on disk. What comes next is for `go`."""
-        if any(each.token == token for each in history):  # a second click on what is saved
-            return {self.step: ""}
+        """Store the verdicts; says "saved" only of what is on disk, and never nothing. What comes next is for `go`."""
+        before = next((each for each in history if each.token == token), None)
+        onward = f"answer {token}" if reading is not None and reading.blind else f"next {token}"
         try:
-            by = user_of(request)
-            if reading is None or reading.token != token or reading.by.name != by.name:
-                raise ReviewError("another case was opened meanwhile. Look again and choose")
-            if reading.scan is None:
-                raise ReviewError("the scan cannot be shown, and a verdict needs it; skip this case")
             box = region_of(region or "")
             looked_at = "" if box is None else self.view.finding_at(place_of(region))
             choices = self.view.verdict.chosen(*chosen, region=box, looked_at=looked_at)
-            said = choices.verdicts(
-                reading.stored, blind=reading.blind, decides=reading.decides, seconds=time.monotonic() - reading.began
-            )
-            if reading.shown_after and reading.repeats(said):
-                return {self.step: f"next {token}", self.view.verdict.saved: "", self.frame.notice: ""}
-            ids = verdicts.save(self.store, said, by=by, token=token)
+            if before is not None and before.choices == choices:  # a second click on what is saved
+                return {self.step: onward}
+            by = user_of(request)
+            if reading is None or reading.token != token or reading.by.name != by.name:
+                raise ReviewError("another case was opened meanwhile. Look again and choose")
+            kept = keeping.keep(self.store, reading, choices, by=by, before=before)
         except ReviewError as problem:
-            return {self.step: "", self.frame.notice: panels.banner(f"Not saved: {problem}")}
-        saved = Saved(case_id=reading.stored.id, token=token, ids=tuple(ids), choices=choices)
+            stays = before is None or not onward.startswith("answer")
+            return {self.step: "" if stays else onward, self.frame.notice: panels.banner(f"Not saved: {problem}")}
+        if kept is None:
+            return {self.step: onward, self.view.verdict.saved: "", self.frame.notice: ""}
+        saved, numbers = kept
         earlier = [each for each in history if each.case_id != saved.case_id]  # superseded, nothing to take back
-        numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
         return {
-            self.step: f"answer {token}" if reading.blind else f"next {token}",
+            self.step: onward,
             self.history: [*earlier, saved][-UNDONE_AT_MOST:],
             self.view.verdict.undo: gr.update(interactive=True),
-            self.view.verdict.saved: panels.saved(f"Saved case {reading.stored.id} ({numbers})"),
+            self.view.verdict.saved: panels.saved(f"Saved case {saved.case_id} ({numbers})"),
             self.frame.notice: "",
         }
 
     @explained
     def go(
-        self, request: gr.Request, step: str, where: Filter, reading: Reading | None, *settings: Any
+        self, request: gr.Request, step: str, where: Listed, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
         """After a save: the detector's answer, or the next case; nothing where another case was opened meanwhile.
 
         Args:
-            step: "answer" or "next", and the token of what was saved.
+            step: "answer" or "next", and the token of what was saved. Only `keep` writes it, so that nothing that is
+                drawn meanwhile takes it away; a case that is shown anew has another token.
         """
         what, _, token = step.partition(" ")
         if not what or reading is None or reading.token != token:
@@ -197,7 +198,8 @@ class Flow:
             cases.claim(self.store, reading.stored.id, by=by)
         rows = verdicts.of_case(self.store, reading.stored.id, by=by)
         mine = [row for row in verdicts.unsuperseded(rows) if row.reader == by.name]
-        yield {self.step: ""} | self._drawn(reading.after_speaking(mine), by, settings)
+        # What `keep` had to say stays on the page.
+        yield self._drawn(reading.after_speaking(mine), by, settings) | {self.frame.notice: gr.skip()}
 
     @explained
     def undo(
@@ -216,7 +218,7 @@ class Flow:
             if set(last.ids) <= {row.id for row in verdicts.unsuperseded(rows)}:
                 raise
             # Corrected from elsewhere meanwhile: it never can be taken back, and must not bar what was saved before.
-            yield rest | {self.frame.notice: panels.banner(sentence(problem)), self.step: ""}
+            yield rest | {self.frame.notice: panels.banner(sentence(problem))}
             return
         rest[self.view.verdict.saved] = panels.saved(f"Taken back: case {last.case_id}")
         yield rest
@@ -227,12 +229,12 @@ class Flow:
 
     def _nothing(self) -> Changes:
         """All stays as it is; an event that answers nothing at all would empty the page."""
-        return {self.step: ""}
+        return {self.frame.notice: gr.skip()}
 
-    def _next(self, where: Filter, by: User, settings: tuple[Any, ...], *, status: str) -> Iterator[Changes]:
-        stored = worklist.next_case(self.store, by=by, where=replace(where, reader=""), status=status)
+    def _next(self, where: Listed, by: User, settings: tuple[Any, ...], *, status: str) -> Iterator[Changes]:
+        stored = worklist.next_case(self.store, by=by, status=status, **where.asked())
         if stored is None:
-            left = {self.frame.notice: panels.banner(NONE_LEFT[status], good=True), self.step: ""}
+            left = {self.frame.notice: panels.banner(NONE_LEFT[status], good=True)}
             yield (
                 self.view.empty()
                 | left
@@ -243,22 +245,27 @@ class Flow:
         self._read_ahead(where, by, settings, status)
 
     def _show(
-        self, stored: records.Case, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None
-    ) -> Iterator[Changes]:
-        busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True), self.frame.view: "case"}
-        blank = self.view.empty() | busy | {self.frame.notice: "", self.step: ""}
+        self, stored: records.Case, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None,
+        moves: bool = True,
+    ) -> Iterator[Changes]:  # fmt: skip
+        # Once, in the first answer: a reader who has gone back to the worklist meanwhile is not fetched from there.
+        view: Changes = {self.frame.view: "case"} if moves else {}
+        busy = {self.frame.status: panels.status(f"Reading case {stored.id}", busy=True)}
+        blank = self.view.empty() | busy | view | {self.frame.notice: ""}
         emptied = not self.desk.is_ready(stored.id)
+        seen: Changes = {}
         if emptied:
             yield blank
-        seen: Changes = {}
+            seen = view
         for sheet in self.desk.open(stored, by=by):
             if sheet.pixels is not None:
-                seen = self.view.pictured(sheet.pixels, by, *settings)
+                picture = self.view.pictured(sheet.pixels, by, *settings)
                 # Never this picture beside the case before, whose token would take the verdicts.
-                yield ({self.step: ""} if emptied else blank) | seen
+                yield (self._nothing() if emptied else blank) | picture
+                seen = view | picture
         rows = verdicts.of_case(self.store, stored.id, by=by)
         reading = begin(sheet, rows, by=by, verdict_first=self.verdict_first)
-        drawn = self._drawn(reading, by, settings, kept=kept) | {self.step: ""}
+        drawn = self._drawn(reading, by, settings, kept=kept) | view
         yield {part: value for part, value in drawn.items() if part not in seen or seen[part] != value}
 
     def _drawn(self, reading: Reading, by: User, settings: tuple[Any, ...], *, kept: Choices | None = None) -> Changes:
@@ -266,18 +273,17 @@ class Flow:
         what = " · to decide" if reading.decides else " · verdict first" if reading.blind else ""
         return self.view.shown(reading, *settings, others=others, kept=kept) | {
             self.frame.status: panels.status(f"Case {reading.stored.id}{what}"),
-            self.frame.view: "case",
             self.frame.notice: "",
         }
 
-    def _read_ahead(self, where: Filter, by: User, settings: tuple[Any, ...], status: str) -> None:
+    def _read_ahead(self, where: Listed, by: User, settings: tuple[Any, ...], status: str) -> None:
         """Begin to read what will probably be next, while this one is looked at, and draw it as this one is seen."""
 
         def draw(scan: Case) -> None:
             self.view.viewer.draw(replace(scan, owner=by.name), *settings)
 
         with contextlib.suppress(ReviewError):
-            ahead = worklist.upcoming(self.store, by=by, where=replace(where, reader=""), status=status)
+            ahead = worklist.upcoming(self.store, by=by, status=status, **where.asked())
             if ahead is not None:
                 self.desk.read_ahead(ahead, by=by, draw=draw)
 

@@ -1,8 +1,11 @@
 """What is around every view: who is at the page, where one is, what went wrong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import gradio as gr
+
+from medtl.review.worklist import ALL, Filter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +23,15 @@ class Frame:
     status: gr.HTML
     notice: gr.HTML
     upload: gr.UploadButton
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What the worklist shows, and in which order: a name of `worklist.SORTS`."""
+
+    filter: Filter = ALL
+    sort: str = "urgency"
+
+    def asked(self) -> dict[str, Any]:
+        """From which cases the next one is taken, and in which order; who has read them does not matter."""
+        return {"where": replace(self.filter, reader=""), "sort": self.sort}

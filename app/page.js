@@ -21,6 +21,9 @@
         by(`to-${name}`)?.setAttribute("aria-current", name === view ? "page" : "false");
       if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
     },
+    top() {
+      by("table").scrollTop = 0;
+    },
     mark(place) {
       medtl.picked = Number(place);
       findings().forEach((each, index) => each.classList.toggle("current", index === medtl.picked));

@@ -4,10 +4,12 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from app.case import Case
 from app.choices import Choices
 from app.desk import Sheet
+from app.panels import plain
 from medtl.errors import ScanError
 from medtl.review import records
 from medtl.review.records import Region, StoredVerdict, Verdict
@@ -66,6 +68,10 @@ class Reading:
         scan = None if self.scan is None else replace(self.scan, hidden=False, at=[])
         return replace(self, scan=scan, blind=False, shown_after=True, said=tuple(said), token=uuid.uuid4().hex)
 
+    def own(self) -> list[StoredVerdict]:
+        """What this reader had said himself."""
+        return [row for row in self.said if row.reader == self.by.name]
+
     def repeats(self, verdicts: Sequence[Verdict]) -> bool:
         """Whether all of these were said already and stand."""
         stand = {(row.finding, row.verdict, row.relabel, row.bad_image, row.note, row.region) for row in self.said}
@@ -74,7 +80,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """An act of saving that can be taken back."""
+    """What was saved of one showing and can be taken back; `token` is the showing's."""
 
     case_id: int
     token: str
@@ -90,13 +96,16 @@ def begin(sheet: Sheet, rows: Sequence[StoredVerdict], *, by: User, verdict_firs
         verdict_first: the detector's answer is hidden from who has not spoken about the case.
     """
     standing = unsuperseded(rows)
-    others = [row for row in standing if row.reader != by.name]
     mine = [row for row in standing if row.reader == by.name and not row.adjudicates]
-    decides = by.leads and bool(others)
+    # Who opens a case that a lead has decided may correct that.
+    decides = by.leads and (sheet.stored.to_decide or any(row.adjudicates for row in standing))
     blind = verdict_first and not decides and not any(row.reader == by.name for row in rows)
+    marked = [(f"{row.reader}: {plain(row.finding)}", row.region) for row in standing
+              if decides and not row.adjudicates and row.region is not None]  # fmt: skip
+    shown: dict[str, Any] = {"owner": by.name, "hidden": blind, "at": [], "marked": tuple(marked)}
     return Reading(
         stored=sheet.stored,
-        scan=None if sheet.scan is None else replace(sheet.scan, owner=by.name, hidden=blind, at=[]),
+        scan=None if sheet.scan is None else replace(sheet.scan, **shown),
         problem=sheet.problem,
         by=by,
         blind=blind,

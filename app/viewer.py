@@ -269,8 +269,8 @@ class Viewer:
         window = Window(name=view.window, centre=view.centre, width=view.width)
         look = Look(scan=scan, window=window, plane=view.plane, at=case.at)
         if case.prior is None or not view.prior:
-            return {self.scan: self._pane(case.owner, look), self.prior: ""}
-        shown = {self.scan: self._pane(case.owner, look, label="this scan")}
+            return {self.scan: self._pane(case.owner, look, marked=case.marked), self.prior: ""}
+        shown = {self.scan: self._pane(case.owner, look, label="this scan", marked=case.marked)}
         try:
             prior = case.prior()
         except ScanError as problem:  # changed or gone since the case was opened
@@ -281,8 +281,8 @@ class Viewer:
         other = Look(scan=prior, window=its, plane=view.plane, at=at)
         return shown | {self.prior: self._pane(case.owner, other, label=beside_label(scan, prior))}
 
-    def _pane(self, owner: str, look: Look, *, label: str = "") -> str:
-        return pane(look, self._drawn.source(owner, look), label=label)
+    def _pane(self, owner: str, look: Look, **more: Any) -> str:
+        return pane(look, self._drawn.source(owner, look), **more)
 
     def _heat(self, case: Case, finding: str, view: Chosen) -> dict[Any, Any]:
         """The heatmap over what is shown, its outline, and the line below; of an image drawn once."""

@@ -1,5 +1,6 @@
 """What the viewer puts on the page: layers of equal size over each other, in one pane or in two."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +12,7 @@ from app.planes import PLANES, seen, seen_spacing
 from app.render import SHOWN_PX, scan_png, shown_size
 from app.windowing import BY_HAND, Window, displayed, unit_of
 from medtl.data.scan import Scan
+from medtl.review.records import Region
 
 BUTTONS = """<div class="buttons" role="toolbar" aria-label="Picture" aria-orientation="vertical">
 <button type="button" data-do="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
@@ -77,15 +79,16 @@ class Look:
         return f"{self.plane} slice {self.slice_index + 1} of {count}, {shown}"
 
 
-def pane(look: Look, source: str, *, label: str = "") -> str:
+def pane(look: Look, source: str, *, label: str = "", marked: Sequence[tuple[str, Region]] = ()) -> str:
     """A picture with what lies on it: the place for a mark, the edges of the patient, a scale bar and a label.
 
     Args:
         source: where the picture is to be had.
         label: in the corner; says which of two scans this is.
+        marked: what others marked, each with whose it is.
     """
     said = f"{label}: {look.said()}" if label else look.said()
-    layers = panels.layer(source, kind="scan layer", alt=said) + _place(look)
+    layers = panels.layer(source, kind="scan layer", alt=said) + _place(look) + _marks(look, marked)
     if look.scan.dims == 3:
         layers += panels.edges(PLANES[look.plane].edges)
     if look.spacing_mm is not None:
@@ -106,6 +109,30 @@ def _place(look: Look) -> str:
     }
     data = " ".join(f'data-{name}="{escape(str(value))}"' for name, value in known.items())
     return f'<svg class="place layer" viewBox="0 0 {width} {height}" aria-hidden="true" {data}></svg>'
+
+
+def _marks(look: Look, marked: Sequence[tuple[str, Region]]) -> str:
+    """Regions that lie on this image or slice, with the names of who marked them."""
+    here = [(whose, region) for whose, region in marked
+            if look.slice_name == ("" if region.plane is None else f"{region.plane},{region.slice_index}")]  # fmt: skip
+    if not here:
+        return ""
+    rows, columns = look.sides
+    width, height = shown_size((rows, columns), look.spacing_mm, longest=SHOWN_PX)
+    size, drawn = max(width, height) / 40, ""
+    for whose, region in here:
+        (x0, y0), (x1, y1), *_ = points = [(x * width / columns, y * height / rows) for x, y in region.points]
+        if region.kind == "box":
+            points = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z"
+        left, top = (min(corner[axis] for corner in points) for axis in (0, 1))
+        base = top - size / 3 if top > 1.5 * size else top + 1.2 * size  # above it, or within where there is no room
+        drawn += (
+            f'<path class="under" d="{path}"/><path class="over" d="{path}"/>'
+            f'<text x="{left + size / 4:.1f}" y="{base:.1f}" font-size="{size:.1f}">{escape(whose)}</text>'
+        )
+    said = escape("Marked by readers: " + "; ".join(whose for whose, _ in here))
+    return f'<svg class="marks layer" viewBox="0 0 {width} {height}" role="img" aria-label="{said}">{drawn}</svg>'
 
 
 def outline(curves: list[npt.NDArray[np.float64]], size: tuple[int, int], *, alt: str) -> str:

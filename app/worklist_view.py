@@ -7,6 +7,7 @@ import gradio as gr
 from app import panels, tables
 from app.auth import user_of
 from app.events import LISTS
+from app.frame import Listed
 from medtl.errors import ReviewError
 from medtl.inference.bundle import Bundle
 from medtl.review import users, worklist
@@ -27,12 +28,12 @@ class WorklistView:
     Args:
         verdict_first: what the detector said is not shown of cases that the user has not read, and cannot be asked for.
 
-    `where` is the filter that was applied last, a state.
+    `where` is what was applied last, a state.
     """
 
     def __init__(self, bundle: Bundle, store: ReviewStore, notice: gr.HTML, *, verdict_first: bool) -> None:
         self.store, self.notice, self.verdict_first = store, notice, verdict_first
-        self.where, self.ends, self.after = gr.State(Filter()), gr.State([]), gr.State(None)
+        self.where, self.ends, self.after = gr.State(Listed()), gr.State([]), gr.State(None)
         told = not verdict_first
         with gr.Row(elem_id="filters"):
             found = [(panels.words(name), name) for name in bundle.findings]
@@ -65,8 +66,12 @@ class WorklistView:
             day.submit(self.first, self.filters, self.outputs, **LISTS)
             day.blur(self.first, self.filters, self.outputs, **LISTS)
         self.refresh.click(self.first, self.filters, self.outputs, **LISTS)
-        self.older.click(self.forward, [self.ends, self.after, *self.filters], self.outputs, **LISTS)
-        self.newer.click(self.back, [self.ends, *self.filters], self.outputs, **LISTS)
+        turned = (
+            self.older.click(self.forward, [self.ends, self.after, *self.filters], self.outputs, **LISTS),
+            self.newer.click(self.back, [self.ends, *self.filters], self.outputs, **LISTS),
+        )
+        for each in turned:
+            each.then(None, None, None, js="() => medtl.top()", **LISTS)
 
     def first(self, request: gr.Request, *filters: str) -> dict[Any, Any]:
         """The first page."""
@@ -121,7 +126,7 @@ class WorklistView:
             self.position: panels.status(said),
             self.newer: gr.update(interactive=bool(ends)),
             self.older: gr.update(interactive=found.after is not None),
-            self.where: where,
+            self.where: Listed(filter=where, sort=sort),
             self.ends: ends,
             self.after: found.after,
         }

@@ -211,4 +211,5 @@ def _case(row: RowMapping, scores: tuple[Score, ...], by: User) -> Case:
         claimed_by=row["claimed_by"] if held else None,
         claimed_until=row["claimed_until"] if held else None,
         read=read_by_him,
+        to_decide=by.leads and row["status"] == "adjudicate",
     )

@@ -30,7 +30,8 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
     What a lead adjudicated counts before the majority of the readers, and that before a single reader. Verdicts that
     were corrected or taken back do not count. Where all are unsure, as many are for as against, or the image is bad,
     the cell stays empty. A finding that readers have only begun to mark, on fewer than 4 scans with or without it, is
-    left out: nothing can be trained on it. So is a case that has not been read by as many as it needs.
+    left out: nothing can be trained on it. So is what was said on a case that has not been read by as many as it
+    needs, except for marks.
 
     Args:
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts.
@@ -49,7 +50,8 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
         store.close()
     if not everything:
         raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
-    begun = len({row.case_id for row in everything} - {row.case_id for row in standing})
+    taken = {row.id for row in standing}
+    begun = len({row.case_id for row in everything if row.id not in taken})
     waiting = f"{begun} case{'s' if begun != 1 else ''} left out until every reader whom it needs has read it"
     if not standing:
         raise ReviewError(f"{store.name}: holds no labels yet: {waiting}")

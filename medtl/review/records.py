@@ -116,6 +116,7 @@ class Case:
         status: one of `STATUSES`; "claimed" while somebody holds it.
         claimed_by, claimed_until: who holds it, None where nobody does.
         read: whether this user has finished reading it.
+        to_decide: whether readers disagree about it; told to leads only, also while somebody holds it.
         urgency: the higher the sooner; see `worklist`.
         uncertainty: the largest of its scores'.
     """
@@ -134,6 +135,7 @@ class Case:
     claimed_by: str | None
     claimed_until: str | None
     read: bool
+    to_decide: bool = False
     urgency: float
     uncertainty: float
 

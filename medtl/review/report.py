@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, not_, select
 
 from medtl import __version__
 from medtl.errors import ReviewError
@@ -21,6 +21,7 @@ from medtl.review.moments import now
 from medtl.review.records import StoredVerdict
 from medtl.review.schema import CASES, SCORES
 from medtl.review.store import ReviewStore, open_existing
+from medtl.review.worklist import held
 
 MARKER = "reviews.json"
 NEXT = 20
@@ -103,7 +104,7 @@ def _inputs(connection: Connection) -> dict[str, list[figures.Inputs]]:
 
 
 def _to_read(connection: Connection) -> list[dict[str, Any]]:
-    """The open cases about which the detector is least sure, one of each patient, and not all of them alike.
+    """The open, free cases about which the detector is least sure, one of each patient, and not all of them alike.
 
     The scans that are nearest to one labeled scan are a neighbourhood. Each neighbourhood gives its least sure case
     before any gives a second (the turns of Cluster-Margin, Citovsky 2021, arXiv 2107.14263, alg. 1, with these
@@ -111,7 +112,8 @@ def _to_read(connection: Connection) -> list[dict[str, Any]]:
     """
     wanted = select(CASES.c.id, CASES.c.patient_id, CASES.c.uncertainty, CASES.c.scan_id, CASES.c.nearest_scan_id)
     unsure: dict[str | int, Any] = {}
-    in_order = wanted.where(CASES.c.status == "open").order_by(CASES.c.uncertainty.desc(), CASES.c.id)
+    free = wanted.where(CASES.c.status == "open", not_(held()))
+    in_order = free.order_by(CASES.c.uncertainty.desc(), CASES.c.id)
     for row in connection.execute(in_order):
         unsure.setdefault(row.patient_id or row.id, row)
     given: Counter[str | int] = Counter()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, func, or_, select
 
 from medtl.errors import ReviewError
 from medtl.review import chain
@@ -87,7 +87,7 @@ def undo(store: ReviewStore, ids: Sequence[int], *, by: User, token: str) -> lis
         taken_back = {"verdict": WITHDRAWN, "relabel": None, "region": None, "note": "", "seconds": None}
         new = _append(connection, [dict(row) | taken_back | {"supersedes": row["id"]} for row in found], by, token)
         this = (READINGS.c.case_id == case_id, READINGS.c.reader == by.name)
-        if not all(row["adjudicates"] for row in found):
+        if any(row["bundle_id"] and not row["adjudicates"] for row in found):
             connection.execute(READINGS.delete().where(*this))
         holder = connection.execute(
             select(CASES.c.claimed_by, CASES.c.claimed_until).where(CASES.c.id == case_id)
@@ -123,11 +123,12 @@ def standing(store: ReviewStore, *, read: bool = False) -> list[StoredVerdict]:
 
     Args:
         read: only those on cases that all have read who should: whoever sees others may still have to read the rest.
+            Marks of findings to be taught, which are no reading, come all the same.
     """
     wanted = select(TABLE).order_by(TABLE.c.id)
     if read:
         finished = select(CASES.c.id).where(CASES.c.status.in_(("done", "adjudicate")))
-        wanted = wanted.where(TABLE.c.case_id.in_(finished))
+        wanted = wanted.where(or_(TABLE.c.bundle_id == "", TABLE.c.case_id.in_(finished)))
     with store.reading() as connection:
         return unsuperseded(stored(connection.execute(wanted).mappings()))
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, not_, or_, select
 
 from medtl.config import closest
 from medtl.errors import ReviewError
 from medtl.review.cases import hold, read, seen_by
 from medtl.review.moments import moment, now
-from medtl.review.records import DECISIONS, STATUSES, Case
-from medtl.review.schema import CASES, READINGS, SCORES
+from medtl.review.records import DECISIONS, STATUSES, WITHDRAWN, Case
+from medtl.review.schema import CASES, READINGS, SCORES, VERDICTS
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 
@@ -84,15 +84,12 @@ def page(
     Raises:
         ReviewError: an unknown sort or status, an `after` that no page gave, another reader's cases.
     """
-    if sort not in SORTS:
-        raise ReviewError(f"unknown sort '{sort}'{closest(sort, list(SORTS))}")
-    column, direction = SORTS[sort]
+    column, direction = _sorted_by(sort)
     wanted = seen_by(by).where(*_conditions(where, by))
     if after is not None:
         wanted = wanted.where(_beyond(column, direction, after))
-    order = (column, CASES.c.id) if direction == "up" else (column.desc(), CASES.c.id.desc())
     with store.reading() as connection:
-        found = read(connection, wanted.order_by(*order).limit(limit + 1), by)
+        found = read(connection, wanted.order_by(*_order(sort)).limit(limit + 1), by)
     more = len(found) > limit
     last = found[limit - 1] if more else None
     return Page(
@@ -107,8 +104,12 @@ def count(store: ReviewStore, *, by: User, where: Filter = ALL) -> int:
         return int(connection.execute(select(func.count()).select_from(inner)).scalar_one())
 
 
-def next_case(store: ReviewStore, *, by: User, where: Filter = ALL, status: str = "open") -> Case | None:
-    """Claim the most urgent case that this user has not read and nobody holds; None where there is none.
+def next_case(
+    store: ReviewStore, *, by: User, where: Filter = ALL, sort: str = "urgency", status: str = "open"
+) -> Case | None:
+    """Claim the first case, in this order, that this user has not read and nobody holds; None where there is none.
+
+    Of those that he has not read, the ones on which he marked a finding to be taught come last.
 
     Uploads do not come: they are in memory only, and who opened one holds it already.
 
@@ -117,24 +118,26 @@ def next_case(store: ReviewStore, *, by: User, where: Filter = ALL, status: str 
         status: "open", or "adjudicate" for a lead.
 
     Raises:
-        ReviewError: another status, or a reader who wants to adjudicate.
+        ReviewError: another status or sort, or a reader who wants to adjudicate.
     """
     with store.transaction() as connection:
-        first = _most_urgent(connection, by, where, status)
+        first = _first(connection, by, where, sort, status)
         if first is None:
             return None
         hold(connection, first, by)
         return _one(connection, first, by)
 
 
-def upcoming(store: ReviewStore, *, by: User, where: Filter = ALL, status: str = "open") -> Case | None:
+def upcoming(
+    store: ReviewStore, *, by: User, where: Filter = ALL, sort: str = "urgency", status: str = "open"
+) -> Case | None:
     """What `next_case` would claim now.
 
     Raises:
         ReviewError: as `next_case`.
     """
     with store.reading() as connection:
-        first = _most_urgent(connection, by, where, status)
+        first = _first(connection, by, where, sort, status)
         return None if first is None else _one(connection, first, by)
 
 
@@ -142,20 +145,45 @@ def _one(connection: Connection, case_id: int, by: User) -> Case:
     return read(connection, seen_by(by).where(CASES.c.id == case_id), by)[0]
 
 
-def _most_urgent(connection: Connection, by: User, where: Filter, status: str) -> int | None:
+def _sorted_by(sort: str) -> tuple[ColumnElement[Any], str]:
+    if sort not in SORTS:
+        raise ReviewError(f"unknown sort '{sort}'{closest(sort, list(SORTS))}")
+    return SORTS[sort]
+
+
+def _order(sort: str) -> tuple[ColumnElement[Any], ...]:
+    column, direction = _sorted_by(sort)
+    return (column, CASES.c.id) if direction == "up" else (column.desc(), CASES.c.id.desc())
+
+
+def _first(connection: Connection, by: User, where: Filter, sort: str, status: str) -> int | None:
     """The number of the case that comes next."""
     if status not in ("open", "adjudicate") or (status == "adjudicate" and not by.leads):
         raise ReviewError(
             f"{by.name} ({by.role}) cannot take the next case of status '{status}'; expected open, or "
             "adjudicate for a lead"
         )
-    wanted = seen_by(by).where(*_conditions(replace(where, status=""), by), CASES.c.status == status, not_(_held()))
+    wanted = seen_by(by).where(*_conditions(replace(where, status=""), by), CASES.c.status == status, not_(held()))
     wanted = wanted.where(CASES.c.path.like("/%"))  # of an upload the name is kept, and no place
-    if status == "open":
-        wanted = wanted.where(READINGS.c.finished_at.is_(None))
-    numbers = wanted.with_only_columns(CASES.c.id).order_by(CASES.c.urgency.desc(), CASES.c.id.desc())
-    found: int | None = connection.execute(numbers.limit(1)).scalar_one_or_none()
+    numbers = wanted.with_only_columns(CASES.c.id).order_by(*_order(sort)).limit(1)
+    if status == "adjudicate":
+        return _number(connection, numbers)
+    unread = numbers.where(READINGS.c.finished_at.is_(None))
+    found = _number(connection, unread.where(not_(_spoken_on(by))))
+    return _number(connection, unread) if found is None else found
+
+
+def _number(connection: Connection, numbers: Select[Any]) -> int | None:
+    found: int | None = connection.execute(numbers).scalar_one_or_none()
     return found
+
+
+def _spoken_on(by: User) -> ColumnElement[bool]:
+    """Something that this user said about the case stands."""
+    later = VERDICTS.alias("later")
+    superseded = select(later.c.id).where(later.c.case_id == VERDICTS.c.case_id, later.c.supersedes == VERDICTS.c.id)
+    his = (VERDICTS.c.case_id == CASES.c.id, VERDICTS.c.reader == by.name, VERDICTS.c.verdict != WITHDRAWN)
+    return select(VERDICTS.c.id).where(*his, not_(superseded.exists())).exists()
 
 
 def _conditions(where: Filter, by: User) -> Iterator[ColumnElement[bool]]:
@@ -174,7 +202,7 @@ def _conditions(where: Filter, by: User) -> Iterator[ColumnElement[bool]]:
         his = READINGS.alias("his")
         yield select(his.c.case_id).where(his.c.case_id == CASES.c.id, his.c.reader == where.reader).exists()
     if where.status:
-        yield _held() if where.status == "claimed" else and_(not_(_held()), _has_status(where.status, by))
+        yield held() if where.status == "claimed" else and_(not_(held()), _has_status(where.status, by))
 
 
 def _has_status(status: str, by: User) -> ColumnElement[bool]:
@@ -185,7 +213,8 @@ def _has_status(status: str, by: User) -> ColumnElement[bool]:
     return {"done": done, "open": not_(done), "adjudicate": false()}[status]
 
 
-def _held() -> ColumnElement[bool]:
+def held() -> ColumnElement[bool]:
+    """Somebody reads the case now."""
     return and_(CASES.c.claimed_until.is_not(None), CASES.c.claimed_until > now())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 from PIL import Image
 
@@ -78,7 +79,7 @@ class Actor:
     def take(self, answers: Iterable[Any] | dict[Any, Any]) -> "Actor":
         for changes in [answers] if isinstance(answers, dict) else answers:
             self.sent.append(changes)
-            self.shown |= changes
+            self.shown |= {part: value for part, value in changes.items() if value != gr.skip()}
         return self
 
     def open(self, number: int) -> "Actor":

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pydicom
 import pytest
@@ -111,11 +112,54 @@ def test_a_double_click_saves_once_and_opens_one_case(reader: Actor, reviews: Re
     token = reader.shown[reader.page.case.token]
     reader.save("agree", None)
     reader.save("agree", None, token=token)
-    assert reader.shown[reader.page.flow.step] == "", "the second click does not go on a second time"
-    reader.shown[reader.page.flow.step] = f"next {token}"
-    reader.go().save("disagree", None, token=token)
-    assert len(standing(reviews)) == 1
+    assert reader.shown[reader.page.flow.step] == f"next {token}", "what the first click began goes on"
+    reader.go()
     assert reader.reading is not None and reader.reading.stored.id == numbers[1]
+    reader.go().save("agree", None, token=token).go()
+    assert reader.reading.stored.id == numbers[1] and len(standing(reviews)) == 1, "the second does not go on again"
+    reader.save("disagree", None, token=token).go()
+    assert "Not saved: another case was opened meanwhile" in reader.notice
+    assert reader.reading.stored.id == numbers[1] and standing(reviews) == [(1, "pneumonia", "agree", "Dr A")]
+
+
+def test_what_is_chosen_anew_before_the_next_case_is_drawn_is_a_correction(
+    reader: Actor, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader.next().save("agree", "unsure").save("disagree", "unsure")
+    assert "Saved case 1 (verdicts 3 to 4)" in reader.shown[reader.page.case.verdict.saved]
+    corrected = [(1, "pneumonia", "disagree", "Dr A"), (1, "large_nodule", "unsure", "Dr A")]
+    assert standing(reviews) == corrected
+    reader.save("disagree", "unsure", region="20,20,1,1")
+    assert "Not saved: the marked region" in reader.notice and standing(reviews) == corrected
+    reader.save("disagree", "unsure").go()
+    assert reader.reading is not None and reader.reading.stored.id == numbers[1]
+    assert cases.get(reviews, numbers[0], by=LEAD).claimed_by is None
+    reader.undo()
+    assert standing(reviews) == [] and reader.choices() == ["disagree", "unsure"]
+
+
+def test_a_first_answer_that_is_changed_before_the_detector_s_is_shown(
+    detector: Detector, reviews: ReviewStore, numbers: list[int]
+) -> None:
+    reader = Actor(detector, reviews, verdict_first=True).next()
+    reader.save("absent", "absent").save("present", "absent")
+    said = "Not saved: what you said first is kept, and the answer is shown next; correct it then"
+    assert said in reader.notice
+    reader.go()
+    assert said in reader.notice and reader.reading is not None and not reader.reading.blind
+    assert reader.choices() == ["absent", "absent"], "what is stored"
+    reader.save("present", "absent").go()
+    assert [row[2] for row in standing(reviews)] == ["agree", "agree"]
+    assert reader.reading.stored.id == numbers[1]
+
+
+def test_what_was_said_before_cannot_stand_unseen(reader: Actor, reviews: ReviewStore) -> None:
+    reader.next().save(None, None, bad=True).go().open(1)
+    assert reader.choices() == [None, None] and reader.shown[reader.page.case.verdict.bad_image] is True
+    reader.save("agree", None)
+    assert "Not saved: what you said before about large nodule would stand unseen" in reader.notice
+    reader.save("agree", "unsure")
+    assert [(row.verdict, row.bad_image) for row in verdicts.standing(reviews)] == [("agree", False), ("unsure", False)]
 
 
 def test_a_verdict_never_lands_on_another_case(reader: Actor, reviews: ReviewStore) -> None:
@@ -243,6 +287,20 @@ def test_undo_while_the_store_is_gone_can_be_tried_again(reader: Actor, reviews:
     reviews.path.with_name("elsewhere.db").rename(reviews.path)
     reader.undo()
     assert standing(reviews) == [] and "Taken back: case 1" in reader.shown[reader.page.case.verdict.saved]
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_who_goes_back_to_the_worklist_is_not_fetched_by_a_late_answer(
+    ready: bool, reader: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader.page.desk, "is_ready", lambda _: ready)
+    view = reader.page.frame.view
+    answers = reader.page.flow.open(reader.request, 1, reader.reading, *reader.settings)
+    reader.take(next(answers))
+    assert reader.shown[view] == "case"
+    reader.shown[view] = "worklist"  # W
+    reader.take(answers)
+    assert reader.shown[view] == "worklist" and reader.reading is not None
 
 
 def test_skip_keeps_the_case_for_later(reader: Actor, reviews: ReviewStore, numbers: list[int]) -> None:
@@ -438,7 +496,7 @@ def test_the_image_comes_before_the_answer(reader: Actor, detector: Detector, mo
     assert before == [2], "the network computes once the image was sent"
     assert picture not in answer, "the image is not sent again"
     assert "90.0 %" in str(answer[rows[0]]) and 'class="heat' in str(answer[view.viewer.heat])
-    assert len(reader.told().split("Reading case 1")) == 2 and not reader.sent[-1].keys() - {reader.page.flow.step}
+    assert len(reader.told().split("Reading case 1")) == 2 and reader.sent[-1] == {reader.page.frame.notice: gr.skip()}
 
 
 def test_an_image_that_cannot_be_scored_goes_away(

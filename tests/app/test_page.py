@@ -306,11 +306,22 @@ def test_why_a_file_was_refused(page: Page, dicom_file: Path, png_file: Path, fo
     expect(page.locator("#save")).to_be_disabled()
     expect(page.locator("#scan img, #heat img")).to_have_count(0)
     expect(page.locator(".finding.none")).to_have_count(2)
+    turned_away(page)
+    expect(panel).to_have_count(0)
     upload(page, dicom_file)
     scored(page)
-    expect(panel).to_have_count(0)
+    turned_away(page)
+    expect(page.locator("#scan img")).to_have_count(1)
     kept = [path for path in (folder / "tmp").rglob("*") if path.is_file() and path.stat().st_size]
     assert [path for path in kept if "medtl-page" in str(path)] == [], "a scan stayed on disk"
+
+
+def turned_away(page: Page) -> None:
+    """Choose a file that does not get as far as the page."""
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    with page.expect_response(lambda response: response.status == 415):
+        chooser.value.set_files({"name": "r.db", "mimeType": "", "buffer": b"SQLite format 3\0" + bytes(4000)})
 
 
 def test_another_reader_s_case(page: Page, url: str, folder: Path, numbers: list[int]) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from app.viewer_html import Look, beside_label, outline, pane
 from app.windowing import AS_READ, BY_HAND, Window
 from medtl.data.scan import Header, Scan
+from medtl.review.records import Region
 
 
 def scan(shape: tuple[int, ...], *, spacing_mm: tuple[float, ...] | None = None, day: int | None = None) -> Scan:
@@ -80,3 +81,23 @@ def test_an_outline_is_a_closed_path() -> None:
     html = outline([np.array([[1.0, 2.0], [3.04, 2.0], [1.0, 5.0]])], (10, 20), alt="<b>")
     assert html.count('d="M1.0 2.0L3.0 2.0L1.0 5.0Z"') == 2 and 'viewBox="0 0 10 20"' in html and "<b>" not in html
     assert outline([], (10, 20), alt="") == ""
+
+
+def test_what_readers_marked_lies_where_they_marked_it() -> None:
+    box, elsewhere = Region(kind="box", points=((3, 12), (9, 18))), Region(kind="box", points=((0, 1), (30, 20)))
+    look = Look(scan=scan((20, 30), spacing_mm=(0.2, 0.1)), window=AS_IT_IS, plane="Axial", at=[])
+    html = pane(look, "", marked=[("Dr <A>: spot", box), ("Dr B: spot", elsewhere)])
+    assert 'aria-label="Marked by readers: Dr &lt;A&gt;: spot; Dr B: spot"' in html and "Dr <A>" not in html
+    # Rows twice as far apart as columns: 40 units high, so that row 12 is at 24.
+    assert 'class="over" d="M3.0 24.0L9.0 24.0L9.0 36.0L3.0 36.0Z"' in html
+    assert 'class="over" d="M0.0 2.0L30.0 2.0L30.0 40.0L0.0 40.0Z"' in html
+    assert 'class="marks' not in pane(look, "")
+
+
+def test_what_was_marked_on_another_slice_is_not_shown() -> None:
+    look = Look(scan=scan((10, 20, 30)), window=AS_IT_IS, plane="Axial", at=[4, 0, 0])
+    corners = ((1.0, 2.0), (5.0, 6.0), (1.0, 6.0))
+    for plane, index, seen in (("Axial", 4, True), ("Axial", 5, False), ("Coronal", 4, False), (None, None, False)):
+        region = Region(kind="polygon", points=corners, plane=plane, slice_index=index)
+        html = pane(look, "", marked=[("Dr A: spot", region)])
+        assert ('d="M1.0 2.0L5.0 6.0L1.0 6.0Z"' in html) is seen, (plane, index)

@@ -111,6 +111,31 @@ def test_the_next_case_follows_the_filter(detector: Detector, tmp_path: Path) ->
     assert actor.reading is not None and actor.reading.stored.id == later[0], "its status does not matter"
 
 
+def test_the_next_case_follows_the_order(detector: Detector, tmp_path: Path) -> None:
+    store, bundle_id = ReviewStore(tmp_path / "r.db"), detector.bundle.bundle_id
+    days = {first: add_cases(store, tmp_path, bundle_id, first_seed=first, received_at=f"2026-11-{first}")
+            for first in (20, 10)}  # fmt: skip
+    actor = Actor(detector, store)
+    shown = listed(actor, sort="newest")
+    assert shown == sorted(days[20], reverse=True) + sorted(days[10], reverse=True)
+    actor.next()
+    for number in shown[:2]:
+        assert actor.reading is not None and actor.reading.stored.id == number
+        actor.save("agree", None).go()
+    assert actor.reading.stored.id == shown[2]
+    actor.skip()
+    assert actor.reading.stored.id == shown[3]
+
+
+def test_an_order_that_tells_the_answer_does_not_lead_on(detector: Detector, tmp_path: Path) -> None:
+    store = ReviewStore(tmp_path / "r.db")
+    numbers = add_cases(store, tmp_path, detector.bundle.bundle_id, received_at="2026-11-20")
+    actor = Actor(detector, store, verdict_first=True)
+    listed(actor, sort="uncertainty")
+    actor.next()
+    assert actor.reading is not None and actor.reading.stored.id == numbers[0], "the most urgent, not the least sure"
+
+
 def test_the_page_is_greeted_with_what_the_role_may(detector: Detector, tmp_path: Path) -> None:
     store = ReviewStore(tmp_path / "r.db")
     add_cases(store, tmp_path, detector.bundle.bundle_id)

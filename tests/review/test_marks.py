@@ -13,7 +13,7 @@ from medtl.review.records import UNASKED, Verdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from medtl.review.verify import verify_reviews
-from tests.review.making import LEAD, A, B, said, scan, token
+from tests.review.making import LEAD, A, B, read, said, scan, token
 
 
 def mark(
@@ -122,3 +122,20 @@ def test_what_an_earlier_bundle_knew_can_be_taught_from_its_verdicts(store: Revi
     verdicts.save(store, [said(number)], by=A, token=token())
     [found] = marks.candidates(verdicts.standing(store), ["nodule"])
     assert (found.finding, found.present) == ("pneumonia", 1)
+
+
+def test_taking_back_a_mark_leaves_the_reading(store: ReviewStore) -> None:
+    [number] = cases.add(store, [scan("s1")])
+    read(store, number, LEAD)
+    ids = mark(store, number, LEAD, 1)
+    verdicts.undo(store, ids, by=LEAD, token=token())
+    assert cases.get(store, number, by=LEAD).read
+    assert [row.finding for row in verdicts.standing(store)] == ["pneumonia"]
+
+
+def test_a_mark_can_be_taught_from_before_the_case_is_read(store: ReviewStore) -> None:
+    [number] = cases.add(store, [scan("s1")])
+    cases.claim(store, number, by=LEAD)
+    one = said(number, "disagree", bundle_id="", finding="fracture", relabel=1)
+    verdicts.save(store, [one, said(number)], by=LEAD, token=token(), done=False)
+    assert [row.finding for row in verdicts.standing(store, read=True)] == ["fracture"]

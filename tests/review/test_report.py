@@ -136,6 +136,26 @@ def test_what_is_read_next_is_unsure_and_not_all_alike(store: ReviewStore) -> No
     assert next_to_read(store)[:6] == ["a1", "d1", "b1", "n1", "n2", "a2"]
 
 
+def test_what_others_hold_is_not_to_be_read_next(store: ReviewStore) -> None:
+    first, second = cases.add(store, [scan("s1", 0.5), scan("s2", 0.6)])
+    assert next_to_read(store) == ["s1", "s2"]
+    cases.claim(store, first, by=A)
+    assert next_to_read(store) == ["s2"]
+    cases.release(store, first, by=A)
+    cases.claim(store, second, by=B)
+    assert next_to_read(store) == ["s1"]
+
+
+def test_where_nobody_is_sure_there_are_verdicts_all_the_same(store: ReviewStore) -> None:
+    [number] = cases.add(store, [scan("s1")])
+    none = "No verdict yet that is sure and beside a decision of the detector."
+    html = report.sections(report.content_of(store, verdicts.standing(store)))
+    assert "No verdict yet." in html and none not in html
+    read(store, number, A, "unsure")
+    html = report.sections(report.content_of(store, verdicts.standing(store)))
+    assert none in html and "No verdict yet." not in html and "1 verdicts" in html
+
+
 def test_many_open_cases(store: ReviewStore) -> None:
     """Two neighbourhoods of 100 cases, and one of a single case that is sure."""
     cases.add(store, [scan(f"s{i:03d}", 0.5 + i / 1000, nearest_scan_id=f"like {i // 100}") for i in range(200)])

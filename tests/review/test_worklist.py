@@ -13,8 +13,9 @@ from medtl.review import cases, verdicts, worklist
 from medtl.review.records import NewCase, Score
 from medtl.review.schema import CASES
 from medtl.review.store import ReviewStore
+from medtl.review.users import User
 from medtl.review.worklist import Filter
-from tests.review.making import LEAD, A, B, read, scan, score
+from tests.review.making import LEAD, A, B, read, said, scan, score, token
 
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -190,6 +191,43 @@ def test_the_next_case_is_the_most_urgent_free_unread_one(store: ReviewStore) ->
     for by, status in ((A, "adjudicate"), (LEAD, "done")):
         with pytest.raises(ReviewError, match="cannot take the next case of status"):
             worklist.next_case(store, by=by, status=status)
+
+
+@pytest.mark.parametrize("sort", list(worklist.SORTS))
+def test_the_next_case_is_the_first_of_the_list(store: ReviewStore, sort: str) -> None:
+    chances = (0.6, 0.95, 0.1, 0.8, 0.45)
+    cases.add(store, [scan(f"s{i}", p, received_at=on((2 * i) % 5)) for i, p in enumerate(chances)])
+    listed = order(store, sort=sort)
+    for name in listed:
+        upcoming, taken = (ask(store, by=A, sort=sort) for ask in (worklist.upcoming, worklist.next_case))
+        assert (upcoming.scan_id, taken.scan_id) == (name, name)
+    for ask in (worklist.upcoming, worklist.next_case):
+        with pytest.raises(ReviewError, match="unknown sort 'newst'; did you mean 'newest'"):
+            ask(store, by=A, sort="newst")
+
+
+def test_a_case_that_was_only_marked_comes_last(store: ReviewStore) -> None:
+    first, second = cases.add(store, [scan("s1", 0.9), scan("s2", 0.7)])
+
+    def marked(number: int) -> list[int]:
+        cases.claim(store, number, by=LEAD)
+        one = said(number, "disagree", bundle_id="", finding="fracture", relabel=1)
+        ids = verdicts.save(store, [one], by=LEAD, token=token(), done=False)
+        cases.release(store, number, by=LEAD)
+        return ids
+
+    def comes(by: User = LEAD) -> int:
+        return worklist.upcoming(store, by=by).id
+
+    ids = marked(first)
+    assert (comes(), comes(A)) == (second, first), "it waits for others as before"
+    marked(second)
+    assert comes() == first, "he has not read them"
+    verdicts.undo(store, marked(first), by=LEAD, token=token())
+    cases.release(store, first, by=LEAD)
+    assert len(ids) == 1 and comes() == first, "what was taken back does not count"
+    read(store, first, LEAD)
+    assert comes() == second
 
 
 def test_what_comes_next_is_said_without_taking_it(store: ReviewStore) -> None:
