@@ -14,7 +14,7 @@ import pandas as pd
 
 from medtl import __version__
 from medtl.config import build
-from medtl.data.assign import assign_patients_and_parts, own_labels, same_bytes, write_labels
+from medtl.data.assign import assign_parts, named_people, own_labels, same_bytes, write_labels
 from medtl.data.dataset import MARKER, Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.input_report import write_input_report
@@ -100,7 +100,7 @@ def ingest(
                 shutil.rmtree(work)
                 raise DatasetError(_nothing(refused))
             rejects = reject_table(_with_earlier(refused, base))
-            manifest = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
+            manifest, notes = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
             rejects.drop(columns="patient_id").to_csv(work / "rejects.csv", index=False)
             write_json(work / MARKER, _description(spec, manifest, rejects, files, base, seed))
             staging.forget()
@@ -113,6 +113,8 @@ def ingest(
         ) from None
     dataset = open_dataset(folder)
     _tell(dataset, read_rejects(folder))
+    for note in notes:
+        say(note)
     return dataset
 
 
@@ -252,8 +254,12 @@ def _assigned(
     plan: ReadPlan,
     work: Path,
     name: str,
-) -> pd.DataFrame:
-    """Give every scan its patient, part and labels; write the tables and the report of what was read."""
+) -> tuple[pd.DataFrame, list[str]]:
+    """Give every scan its patient, part and labels; write the tables and the report of what was read.
+
+    Returns:
+        The manifest, and what to say about the parts.
+    """
     manifest = manifest_table(taken)
     if base:
         manifest = pd.concat([base.manifest, manifest], ignore_index=True)
@@ -262,17 +268,10 @@ def _assigned(
     manifest["warnings"] = with_odd_body_parts(manifest)
     join = match_labels(rows, manifest, rejects, key=plan.key) if rows else None
     pixels = ShardReader(work, count=len(manifest), shape=plan.spec.stored_shape).read
-    near = near_duplicates([str(text) for text in manifest["phash"]], pixels)
-    assign_patients_and_parts(
-        manifest,
-        earlier=earlier,
-        places=[None] * earlier + [row["place"] for row in taken],
-        join=join,
-        links=near.tolist(),
-        twins=same_bytes(manifest, rejects),
-        key=plan.key,
-        seed=plan.seed,
-    )
+    places = [None] * earlier + [row["place"] for row in taken]
+    people = named_people(manifest, earlier=earlier, places=places, join=join, key=plan.key, seed=plan.seed)
+    near = near_duplicates([str(text) for text in manifest["phash"]], pixels, patients=people.named)
+    notes = assign_parts(manifest, people, links=near.tolist(), twins=same_bytes(manifest, rejects))
     table = join.table if join else own_labels([None] * earlier + [row["labels"] for row in taken])
     given = ", ".join(each.file.name for each in rows)
     if join and any(row["labels"] for row in taken):
@@ -284,7 +283,7 @@ def _assigned(
     if table:
         write_labels(work / "labels.csv", manifest, table)
     write_input_report(pixels, manifest, table, rejects, near, work / "report.html", name=name)
-    return manifest
+    return manifest, notes
 
 
 def _only_npz(files: Sequence[FoundFile]) -> bool:
@@ -343,6 +342,3 @@ def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
         for code, number in counts[chosen].items():
             first = rejects[rejects["code"] == code].iloc[0]
             say(f"  {title:<8} {number:>8,}  {code}: {first['path']} {first['message']}")
-    for part in SPLITS:
-        if not parts.get(part, 0):
-            say(f"note: no patient is in the part '{part}'; with so few, name parts in the column 'split' of --labels")
