@@ -109,6 +109,10 @@ def ingest(
     window: Annotated[
         list[str], typer.Option(help="CT: a window that becomes a channel, such as lung; may be given several times.")
     ] = [],  # noqa: B006
+    modality: Annotated[
+        str | None,
+        typer.Option(help="Of files that do not say, as a DICOM code: CR, CT, DX, MG, MR, OP, SM, US, XC, ..."),
+    ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add scans to the dataset in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Decides which patients go to train, val and test.")] = 0,
 ) -> None:
@@ -121,6 +125,7 @@ def ingest(
         size_px=size_px,
         spacing_mm=spacing_mm,
         window=window,
+        modality=modality,
         add=add,
         seed=seed,
     )

@@ -14,14 +14,17 @@ import pandas as pd
 
 from medtl import __version__
 from medtl.config import build
+from medtl.data.adding import key_of, new_units, with_earlier
 from medtl.data.assign import assign_parts, named_people, own_labels, same_bytes, write_labels
 from medtl.data.dataset import MARKER, Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.input_report import write_input_report
+from medtl.data.input_words import windows_to_choose
 from medtl.data.kinds import LISTED
 from medtl.data.label_rows import LabelFiles, LabelRows, files_of, read_labels
 from medtl.data.labels import join_labels, match_labels, merged_labels
 from medtl.data.manifest import manifest_table, read_rejects, reject_table
+from medtl.data.modalities import modality_of
 from medtl.data.npz import count_of, side_of
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.pseudonyms import salt
@@ -32,6 +35,7 @@ from medtl.data.sources import FoundFile, find_files, is_npz
 from medtl.data.split import SPLITS
 from medtl.data.staging import Staging
 from medtl.data.units import As, Unit, image_units, looks_like_volumes, volume_units
+from medtl.data.windows import check_windows
 from medtl.errors import ConfigError, DatasetError, ScanError, Stopped
 from medtl.files import DISK_FULL, resumable_folder, write_json
 from medtl.progress import progress, say
@@ -50,6 +54,7 @@ def ingest(
     size_px: int | None = None,
     spacing_mm: float | None = None,
     window: Sequence[str] = (),
+    modality: str | None = None,
     add: bool = False,
     seed: int = 0,
 ) -> Dataset:
@@ -69,6 +74,8 @@ def ingest(
             96 for volumes, and the images' own side for `.npz` files alone.
         spacing_mm: side of a stored voxel, for volumes; None takes what lets the largest volumes fit.
         window: for CT: names of windows that become channels, such as lung, mediastinum, bone.
+        modality: of scans whose file does not say, as a DICOM code: CR, CT, DX, MG, MR, SM, US, ...; decides how views
+            of them may differ.
         add: take up scans into the dataset that `out` holds; what is in it already is not read again, and no patient
             in it changes parts.
         seed: decides which patients go to train, val and test.
@@ -83,6 +90,8 @@ def ingest(
     """
     if as_ not in get_args(As):
         raise ConfigError(f"as: '{as_}' is none of {', '.join(get_args(As))}")
+    check_windows(window)
+    code = modality_of(modality) if modality is not None else None
     folder = Path(out)
     base = _base(folder, size_px, spacing_mm, window) if add else None
     rows = [read_labels(file) for file in files_of(labels)]  # before the long work
@@ -91,7 +100,7 @@ def ingest(
     try:
         with resumable_folder(folder, marker=MARKER) as work:
             units, left_out, spec = _look(files, as_, size_px, spacing_mm, tuple(window), base)
-            plan = ReadPlan(spec=spec, key=salt(), seed=seed)
+            plan = ReadPlan(spec=spec, key=salt(), seed=seed, modality=code)
             start = (base.folder, len(base)) if base else None
             with Staging(work, plan=_identity(plan, files, base), shape=spec.stored_shape, base=start) as staging:
                 _store(units, plan, staging, base)
@@ -99,7 +108,7 @@ def ingest(
             if not staging.taken and base is None:
                 shutil.rmtree(work)
                 raise DatasetError(_nothing(refused))
-            rejects = reject_table(_with_earlier(refused, base))
+            rejects = reject_table(with_earlier(refused, base))
             manifest, notes = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
             rejects.drop(columns="patient_id").to_csv(work / "rejects.csv", index=False)
             write_json(work / MARKER, _description(spec, manifest, rejects, files, base, seed))
@@ -113,7 +122,7 @@ def ingest(
         ) from None
     dataset = open_dataset(folder)
     _tell(dataset, read_rejects(folder))
-    for note in notes:
+    for note in notes + windows_to_choose(dataset):
         say(note)
     return dataset
 
@@ -175,6 +184,7 @@ def _identity(plan: ReadPlan, files: Sequence[FoundFile], base: Dataset | None) 
         "medtl": __version__,
         "spec": plan.spec.model_dump(mode="json"),
         "seed": plan.seed,
+        "modality": plan.modality,
         "salt": hashlib.sha256(plan.key).hexdigest()[:16],
         "files": names.hexdigest(),
         "base": base.fingerprint if base else None,
@@ -187,7 +197,7 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
     if base:
         path_of = dict(zip(base.manifest["sha256"], base.manifest["path"], strict=True))
     path_of |= {row["sha256"]: row["path"] for row in staging.taken}
-    todo = [unit for unit in _new(units, base, staging) if _key(unit) not in staging.done]
+    todo = [unit for unit in new_units(units, base, staging) if key_of(unit) not in staging.done]
     if staging.done:
         say(f"going on: {len(staging.done):,} of {len(units):,} files were read by an earlier call")
     only_npz = _only_npz([unit.files[0] for unit in todo])
@@ -205,45 +215,11 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
                         staging.add_refused(duplicate_row(item.row, of=of))
                     done += only_npz
                     update(done, unused=len(staging.refused))
-                staging.finish(_key(unit))
+                staging.finish(key_of(unit))
                 done += not only_npz
                 update(done, unused=len(staging.refused))
     except KeyboardInterrupt:
         raise Stopped(f"reading: stopped after {len(staging.done):,} files; they are kept", again=()) from None
-
-
-def _key(unit: Unit) -> str:
-    return f"{unit.source}|{unit.name}"
-
-
-def _new(units: Sequence[Unit], base: Dataset | None, staging: Staging) -> list[Unit]:
-    """The units that a dataset does not hold yet; one that it holds in another version is refused."""
-    if base is None:
-        return list(units)
-    names = (path.partition("#")[0] for path in base.manifest["path"])
-    held = dict(zip(zip(base.manifest["source"], names, strict=True), base.manifest["version"], strict=True))
-    changed = (
-        "has changed since it was ingested; the dataset keeps what it held. Ingest anew, without --add, to take it"
-    )
-    new = []
-    for unit in units:
-        version = held.get((unit.source, unit.name))
-        if version is None:
-            new.append(unit)
-        elif version != unit.version() and _key(unit) not in staging.done:
-            staging.add_refused(reject_row(unit.files[0], "changed", changed))
-            staging.finish(_key(unit))
-    return new
-
-
-def _with_earlier(refused: Sequence[Mapping[str, Any]], base: Dataset | None) -> list[Mapping[str, Any]]:
-    """The rejects of now, after those of the dataset that were not tried again."""
-    if base is None:
-        return list(refused)
-    again = {(row["source"], row["path"]) for row in refused}
-    earlier = [{str(name): cell for name, cell in row.items()} for row in read_rejects(base.folder).to_dict("records")]
-    kept = [{"patient_id": ""} | row for row in earlier if (row["source"], row["path"]) not in again]
-    return [*kept, *refused]
 
 
 def _assigned(

@@ -30,11 +30,13 @@ class ReadPlan:
         spec: what is stored of it.
         key: the salt of the pseudonyms.
         seed: of the split, which must be drawn from the patient's own id.
+        modality: of scans whose file does not say.
     """
 
     spec: PreprocessSpec
     key: bytes
     seed: int
+    modality: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,7 @@ def _taken(each: ScanInFile, unit: Unit, version: str, plan: ReadPlan) -> Taken:
         "place": place_of(patient, plan.seed) if patient else None,
         "labels": each.labels,
     }
+    row["modality"] = row["modality"] or plan.modality
     return Taken(row=row, block=block)
 
 
