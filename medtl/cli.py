@@ -111,7 +111,9 @@ def ingest(
     ] = [],  # noqa: B006
     modality: Annotated[
         str | None,
-        typer.Option(help="Of files that do not say, as a DICOM code: CR, CT, DX, MG, MR, OP, SM, US, XC, ..."),
+        typer.Option(
+            help="Of files that do not say, nor a column modality of --labels: CT, DX, MG, MR, SM, US, ... (DICOM)"
+        ),
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add scans to the dataset in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Decides which patients go to train, val and test.")] = 0,

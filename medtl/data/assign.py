@@ -124,10 +124,10 @@ def assign_parts(
     manifest["patient_id"] = pd.array(ids, dtype="string")
     manifest["split"] = pd.array([part_of[patient] for patient in ids], dtype="string")
     notes = []
-    if alike := sum(ids[a] != ids[b] and part_of[ids[a]] == part_of[ids[b]] for a, b in links):
-        notes.append(
-            f"note: {alike:,} pairs of scans of different patients look alike and share a part: see report.html"
-        )
+    alike = sum(ids[a] != ids[b] and part_of[ids[a]] == part_of[ids[b]] for a, b in links)
+    if alike:
+        pairs_of = "1 pair" if alike == 1 else f"{alike:,} pairs"
+        notes.append(f"note: {pairs_of} of scans of different patients look alike and share a part: see report.html")
     for part in SPLITS:
         if part not in part_of.values():
             notes.append(f"note: no patient is in the part '{part}'; {_why_nobody(part, people, alone)}")

@@ -74,8 +74,8 @@ def ingest(
             96 for volumes, and the images' own side for `.npz` files alone.
         spacing_mm: side of a stored voxel, for volumes; None takes what lets the largest volumes fit.
         window: for CT: names of windows that become channels, such as lung, mediastinum, bone.
-        modality: of scans whose file does not say, as a DICOM code: CR, CT, DX, MG, MR, SM, US, ...; decides how views
-            of them may differ.
+        modality: of scans of which neither file nor labels file says it, as a DICOM code: CR, CT, DX, MG, MR, SM, US,
+            ...; decides how views of them may differ.
         add: take up scans into the dataset that `out` holds; what is in it already is not read again, and no patient
             in it changes parts.
         seed: decides which patients go to train, val and test.
@@ -243,6 +243,8 @@ def _assigned(
     earlier = len(manifest) - len(taken)
     manifest["warnings"] = with_odd_body_parts(manifest)
     join = match_labels(rows, manifest, rejects, key=plan.key) if rows else None
+    for row, modality in (join.modalities if join else {}).items():
+        manifest.loc[row, "modality"] = modality
     pixels = ShardReader(work, count=len(manifest), shape=plan.spec.stored_shape).read
     places = [None] * earlier + [row["place"] for row in taken]
     people = named_people(manifest, earlier=earlier, places=places, join=join, key=plan.key, seed=plan.seed)

@@ -19,5 +19,5 @@ def modality_of(said: str) -> str:
     """
     code = said.strip().upper()
     if code not in MODALITIES:
-        raise ConfigError(f"--modality: '{said}' is no DICOM code of a modality{closest(code, MODALITIES)}")
+        raise ConfigError(f"modality: '{said}' is no DICOM code of a modality{closest(code, MODALITIES)}")
     return code

@@ -192,8 +192,26 @@ def test_a_modality_may_be_said_where_files_do_not(
     (source / "b.dcm").write_bytes(make_dicom(np.arange(600, dtype=np.uint16).reshape(20, 30), PatientID="H1"))
     data = ingest(source, out=tmp_path / "ds", size_px=32, modality="us")
     assert data.manifest["modality"].tolist() == ["US", "DX"]
-    with pytest.raises(ConfigError, match=r"--modality: 'ULTRASOUND' is no DICOM code of a modality; choose from: AR"):
+    with pytest.raises(ConfigError, match=r"modality: 'ULTRASOUND' is no DICOM code of a modality; choose from: AR"):
         ingest(source, out=tmp_path / "ds", modality="ULTRASOUND")
+
+
+def test_the_labels_file_may_say_the_modality(tmp_path: Path, make_png: MakePng) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for i, name in enumerate(("a.png", "b.png", "c.png")):
+        (source / name).write_bytes(make_png(i))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,modality,x\na.png,us,1\nb.png,,0\n")
+    data = ingest(source, out=tmp_path / "ds", labels=labels, size_px=32, modality="MG")
+    assert data.manifest["modality"].tolist() == ["US", "MG", "MG"]
+    assert data.labels().findings == ("x",)
+    labels.write_text("path,modality,x\na.png,ultrasound,1\n")
+    with pytest.raises(LabelError, match=r"labels\.csv, row 2: modality: 'ultrasound' is no DICOM code of a modality"):
+        ingest(source, out=tmp_path / "ds", labels=labels)
+    labels.write_text("path,modality,x\na.png,US,1\na.png,MG,1\n")
+    with pytest.raises(LabelError, match=r"row 3: 'a\.png' is also in row 2, as US, not MG; keep one"):
+        ingest(source, out=tmp_path / "ds", labels=labels)
 
 
 def test_an_unknown_window_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -177,9 +177,12 @@ def test_it_says_why_a_part_has_nobody(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{nobody} 'test'; with so few, name parts in the column 'split' of --labels" in said(few)
 
 
-def test_the_check_names_what_is_torn(tmp_path: Path) -> None:
+def test_the_check_names_what_is_torn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "in", {"a.png": anatomy(1), "b.png": jpeg(anatomy(1)), "c.png": anatomy(2)})
     (tmp_path / "labels.csv").write_text("path,split,x\na.png,train,1\nb.png,test,0\nc.png,val,1\n")
     medtl.ingest(source, out=tmp_path / "ds", labels=tmp_path / "labels.csv", size_px=SIDE)
+    said = capsys.readouterr().err
+    assert "1 groups of patients share a picture or a study, but the parts that were given put them apart" in said
+    assert "look alike" not in said  # they share no part
     with pytest.raises(DatasetError, match=r"its parts overlap: 1 near-duplicates \(a\.png and b\.png\)"):
         medtl.split_check(tmp_path / "ds")
