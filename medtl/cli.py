@@ -115,6 +115,12 @@ def ingest(
             "--colour/--no-colour", help="Store images in colour or as luminance [default: as most of the files are]"
         ),
     ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            help="Of files that do not say, nor a column modality of --labels: CT, DX, MG, MR, SM, US, ... (DICOM)"
+        ),
+    ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add scans to the dataset in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Decides which patients go to train, val and test.")] = 0,
 ) -> None:
@@ -128,6 +134,7 @@ def ingest(
         spacing_mm=spacing_mm,
         window=window,
         colour=colour,
+        modality=modality,
         add=add,
         seed=seed,
     )

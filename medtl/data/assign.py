@@ -1,6 +1,7 @@
 """Patients, parts and labels of freshly read scans."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,45 +11,54 @@ from scipy.sparse.csgraph import connected_components
 
 from medtl.data.labels import Join, LabelTable
 from medtl.data.pseudonyms import as_patient, pseudonym
-from medtl.data.split import part_at, place_of
+from medtl.data.split import SPLITS, part_at, place_of
 from medtl.errors import LabelError
 from medtl.progress import say
 
 Links = Sequence[Sequence[int]]
 
 
-def assign_patients_and_parts(
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Whose each scan is.
+
+    Args:
+        ids: (N,) pseudonyms, one for each file that names nobody.
+        named: (N,) the same, empty where neither header nor labels file says.
+        parts: (N,) the part that is given, None where it follows from the patient.
+        places: of patients between 0 and 1.
+    """
+
+    ids: list[str]
+    named: list[str]
+    parts: list[str | None]
+    places: dict[str, float]
+
+
+def named_people(
     manifest: pd.DataFrame,
     *,
     earlier: int,
     places: Sequence[float | None],
     join: Join | None,
-    links: Links,
-    twins: Sequence[tuple[str, int]],
     key: bytes,
     seed: int,
-) -> None:
-    """Fill the manifest's columns `patient_id` and `split`.
-
-    The patient is the labels file's, else the header's, else the file is its own patient. The part is the one that
-    the dataset, the labels file or the scan's file names, else it follows from a digest of the patient. Patients who
-    share a study or a picture go to the same part.
+) -> People:
+    """The patient of each scan: the labels file's, else the header's, else the file is its own patient.
 
     Args:
-        manifest: changed in place; `patient_id` is the header's pseudonym, `split` the part that the file names.
+        manifest: `patient_id` is the header's pseudonym, `split` the part that the file names.
         earlier: rows at the top that were in the dataset before: they keep patient and part.
         places: of each row's patient between 0 and 1, None where the header names none.
         join: a labels file.
-        links: pairs of rows that show the same picture.
-        twins: of each rejected duplicate the patient that its header names, and the row of the scan that is kept.
         key: the salt of the pseudonyms.
         seed: of the split.
 
     Raises:
-        LabelError: the parts that are named would put one patient into two.
+        LabelError: the labels file moves scans that were there, or contradicts headers about who is one person.
     """
     patients = [str(name) if pd.notna(name) else "" for name in manifest["patient_id"]]
-    named = [str(part) if pd.notna(part) else None for part in manifest["split"]]
+    parts = [str(part) if pd.notna(part) else None for part in manifest["split"]]
     place_of_patient: dict[str, float] = {}
     if join:
         given = {row: cell for row, cell in join.patients.items() if row >= earlier}
@@ -56,18 +66,18 @@ def assign_patients_and_parts(
         place_of_patient = {ids[row]: place_of(cell, seed) for row, cell in given.items()}
         patients = _renamed(patients, ids, given, manifest)
         for row, split in join.splits.items():
-            if row < earlier and named[row] != split:
+            if row < earlier and parts[row] != split:
                 raise LabelError(
-                    f"{manifest['path'][row]}: is in '{named[row]}' of the dataset, the labels file says '{split}'; "
+                    f"{manifest['path'][row]}: is in '{parts[row]}' of the dataset, the labels file says '{split}'; "
                     "scans that are added cannot move those that are there"
                 )
-            named[row] = split
+            parts[row] = split
     unknown = [row for row, patient in enumerate(patients) if not patient]
     for row in unknown:
         path = str(manifest["path"][row])
         patients[row] = pseudonym("patient", path, key=key)
         place_of_patient[patients[row]] = place_of(path, seed)
-    if any(named[row] is None for row in unknown):
+    if any(parts[row] is None for row in unknown):
         say(
             f"{len(unknown):,} of {len(patients):,} scans name no patient: each counts as its own. Where a patient has "
             "several scans, give --labels with a column patient_id, or they may fall into different parts"
@@ -75,16 +85,76 @@ def assign_patients_and_parts(
     for patient, place in zip(patients, places, strict=True):
         if place is not None:
             place_of_patient.setdefault(patient, place)
-    part_of = _named_parts(patients, named, manifest)
-    pairs = [(patients[a], patients[b]) for a, b in links] + [(patient, patients[row]) for patient, row in twins]
-    _share_parts(part_of, place_of_patient, patients, pairs, manifest["study_id"])
-    manifest["patient_id"] = pd.array(patients, dtype="string")
-    manifest["split"] = pd.array([part_of[patient] for patient in patients], dtype="string")
+    named = without_unnamed(patients, manifest["path"], key=key)
+    return People(ids=patients, named=named, parts=parts, places=place_of_patient)
 
 
-def _named_parts(patients: Sequence[str], named: Sequence[str | None], manifest: pd.DataFrame) -> dict[str, str]:
+def without_unnamed(patients: Iterable[str], paths: Iterable[str], *, key: bytes) -> list[str]:
+    """The patients, empty for files that name nobody, whose patient is the pseudonym of their path."""
+    return [
+        "" if patient == pseudonym("patient", path, key=key) else patient
+        for patient, path in zip(patients, paths, strict=True)
+    ]
+
+
+def assign_parts(
+    manifest: pd.DataFrame, people: People, *, links: Links, twins: Sequence[tuple[str, int]]
+) -> list[str]:
+    """Fill the manifest's columns `patient_id` and `split`; patients who share a study or a picture share a part.
+
+    The part is the one that is given, else it follows from a digest of the patient.
+
+    Args:
+        manifest: changed in place.
+        people: whose its scans are.
+        links: pairs of rows that show the same picture.
+        twins: of each rejected duplicate the patient that its header names, and the row of the scan that is kept.
+
+    Returns:
+        What to say about parts that are shared, and about those that have nobody.
+
+    Raises:
+        LabelError: the parts that are given would put one patient into two.
+    """
+    ids = people.ids
+    part_of = _given_parts(people, manifest)
+    alone = {name: part_of.get(name) or part_at(people.places.get(name, 0.0)) for name in ids}
+    pairs = [(ids[a], ids[b]) for a, b in links] + [(patient, ids[row]) for patient, row in twins]
+    _share_parts(part_of, people.places, ids, pairs, manifest["study_id"])
+    manifest["patient_id"] = pd.array(ids, dtype="string")
+    manifest["split"] = pd.array([part_of[patient] for patient in ids], dtype="string")
+    notes = []
+    alike = sum(ids[a] != ids[b] and part_of[ids[a]] == part_of[ids[b]] for a, b in links)
+    if alike:
+        pairs_of = "1 pair" if alike == 1 else f"{alike:,} pairs"
+        notes.append(f"note: {pairs_of} of scans of different patients look alike and share a part: see report.html")
+    for part in SPLITS:
+        if part not in part_of.values():
+            notes.append(f"note: no patient is in the part '{part}'; {_why_nobody(part, people, alone)}")
+    return notes
+
+
+def _why_nobody(part: str, people: People, alone: Mapping[str, str]) -> str:
+    """Why a part has nobody, and what to do.
+
+    Args:
+        part: the part.
+        people: whose the scans are.
+        alone: the part of each patient if nobody shared one with others.
+    """
+    if all(people.parts):
+        return "the parts that are given name none for it"
+    if together := sum(each == part for each in alone.values()):
+        return (
+            f"the {together:,} who would be share a picture or a study with patients of another part. Where they only "
+            "look alike, name parts in the column 'split' of --labels"
+        )
+    return "with so few, name parts in the column 'split' of --labels"
+
+
+def _given_parts(people: People, manifest: pd.DataFrame) -> dict[str, str]:
     part_of: dict[str, str] = {}
-    for row, (patient, part) in enumerate(zip(patients, named, strict=True)):
+    for row, (patient, part) in enumerate(zip(people.ids, people.parts, strict=True)):
         if part and part_of.setdefault(patient, part) != part:
             raise LabelError(
                 f"{manifest['path'][row]}: patient {patient} is in '{part}' here, elsewhere in '{part_of[patient]}'; "

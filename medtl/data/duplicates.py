@@ -1,12 +1,12 @@
 """Scans that show the same picture: the same film exported twice, rescaled, re-encoded or windowed otherwise.
 
 A perceptual hash finds candidates (pHash: Zauner 2010, "Implementation and benchmarking of perceptual image hash
-functions", sec. 3.2.1). Radiographs of one view resemble each other so much that their hashes can be close, too: a
-candidate counts only where its fine structures correlate as well.
+functions", sec. 3.2.1). Scans of one view resemble each other so much that their hashes can be close, too: a
+candidate counts only where its fine structures correlate as well, beyond what the scans of the dataset have in common.
 """
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from medtl.data.resample import resized
 HASH_BITS = 64
 MOST_BITS_APART = 6
 LEAST_CORRELATION = 0.9
-"""Between different patients of 999 NIH radiographs it is at most 0.78; copies that were
-re-encoded or rescaled have more than 0.95."""
+OF_DIFFERENT_PATIENTS = 0.95
+"""For scans that name different patients: they are copies only by mistake."""
+SAMPLED = 256
+"""So many scans, drawn evenly, say what all have in common."""
 _SIDE = 32
 _FINE = {2: (64, 3.0), 3: (32, 1.5)}
 """Side in pixels, and the width of the blur that is taken away, by dimensions."""
@@ -43,22 +45,51 @@ def perceptual_hash(block: Blocks) -> str:
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
-def near_duplicates(hashes: list[str], pixels: Callable[[npt.NDArray[np.int64]], Blocks]) -> Pairs:
+def near_duplicates(
+    hashes: list[str], pixels: Callable[[npt.NDArray[np.int64]], Blocks], *, patients: Sequence[str] = ()
+) -> Pairs:
     """Pairs of rows (P, 2): each copy with the first row that shows the same picture.
 
     Args:
         hashes: (N,) of `perceptual_hash`.
         pixels: from rows (B,) to stored blocks (B, ...).
+        patients: (N,) whose each is, empty where nobody says; by default nobody does.
     """
-
-    @lru_cache(_CACHED)
-    def fine(row: int) -> npt.NDArray[np.float16]:
-        return fine_structure(pixels(np.array([row]))[0]).astype(np.float16)
+    likeness = _Likeness(hashes, pixels)
 
     def same(first: int, second: int) -> bool:
-        return float(fine(first).astype(np.float32) @ fine(second).astype(np.float32)) >= LEAST_CORRELATION
+        different = bool(patients) and "" != patients[first] != patients[second] != ""
+        return likeness.of(first, second) >= (OF_DIFFERENT_PATIENTS if different else LEAST_CORRELATION)
 
     return np.array(list(_copies(hashes, same)), np.int64).reshape(-1, 2)
+
+
+class _Likeness:
+    """How the fine structures of two scans correlate when what the others have in common is taken away from both.
+
+    The edge of the margin around an image, the fan of an ultrasound probe or a head in its atlas is the same in all
+    scans, and no sign of a copy.
+    """
+
+    def __init__(self, hashes: list[str], pixels: Callable[[npt.NDArray[np.int64]], Blocks]) -> None:
+        rows = [row for row, text in enumerate(hashes) if text]
+        places = np.linspace(0, len(rows) - 1, min(len(rows), SAMPLED)).astype(np.int64)
+        self.sample = {rows[place] for place in places}
+        self.fine = lru_cache(_CACHED)(lambda row: fine_structure(pixels(np.array([row]))[0]).astype(np.float16))
+
+    @cached_property
+    def _total(self) -> npt.NDArray[np.float32]:
+        structures = [self.fine(row) for row in sorted(self.sample)]
+        return np.asarray(np.sum(structures, axis=0, dtype=np.float32), np.float32)
+
+    def of(self, first: int, second: int) -> float:
+        """From -1 to 1."""
+        one, other = (self.fine(row).astype(np.float32) for row in (first, second))
+        common = self._total - (first in self.sample) * one - (second in self.sample) * other
+        if (length := float(np.linalg.norm(common))) > 0.1:  # else there are no others
+            common /= length
+            one, other = one - (one @ common) * common, other - (other @ common) * common
+        return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-6)
 
 
 def _copies(hashes: list[str], same: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
@@ -96,10 +127,7 @@ def _picture(block: Blocks) -> npt.NDArray[np.float32]:
 
 
 def fine_structure(block: Blocks) -> npt.NDArray[np.float32]:
-    """A unit vector of what is left when the coarse shape of a block (C, S, S) or (C, S, S, S) is taken away.
-
-    The dot product of two is `LEAST_CORRELATION` or more where both show the same picture.
-    """
+    """A unit vector of what is left when the coarse shape of a block (C, S, S) or (C, S, S, S) is taken away."""
     first: npt.NDArray[Any] = block[0]
     side, sigma = _FINE[first.ndim]
     small = resized(np.asarray(first, np.float32), (side,) * first.ndim)

@@ -12,15 +12,18 @@ import pandas as pd
 
 from medtl import __version__
 from medtl.config import build
-from medtl.data.assign import assign_patients_and_parts, own_labels, same_bytes, write_labels
+from medtl.data.adding import key_of, new_units, with_earlier
+from medtl.data.assign import assign_parts, named_people, own_labels, same_bytes, write_labels
 from medtl.data.colour import keeps_colour
 from medtl.data.dataset import MARKER, Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
 from medtl.data.input_report import write_input_report
+from medtl.data.input_words import windows_to_choose
 from medtl.data.kinds import LISTED
 from medtl.data.label_rows import LabelFiles, LabelRows, files_of, read_labels
 from medtl.data.labels import join_labels, match_labels, merged_labels
 from medtl.data.manifest import manifest_table, read_rejects, reject_table
+from medtl.data.modalities import modality_of
 from medtl.data.npz import count_of, side_of
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.pseudonyms import salt
@@ -31,6 +34,7 @@ from medtl.data.sources import FoundFile, find_files, is_npz
 from medtl.data.split import SPLITS
 from medtl.data.staging import Staging
 from medtl.data.units import As, Unit, grid_of, image_units, looks_like_volumes, volume_units
+from medtl.data.windows import check_windows
 from medtl.errors import ConfigError, DatasetError, ScanError, Stopped
 from medtl.files import DISK_FULL, resumable_folder, write_json
 from medtl.progress import progress, say
@@ -49,6 +53,7 @@ def ingest(
     spacing_mm: float | None = None,
     window: Sequence[str] = (),
     colour: bool | None = None,
+    modality: str | None = None,
     add: bool = False,
     seed: int = 0,
 ) -> Dataset:
@@ -70,6 +75,8 @@ def ingest(
         window: for CT: names of windows that become channels, such as lung, mediastinum, bone.
         colour: whether images are stored in red, green and blue, or as luminance alone; None looks at some of them and
             keeps colour where most are in colour.
+        modality: of scans of which neither file nor labels file says it, as a DICOM code: CR, CT, DX, MG, MR, SM, US,
+            ...; decides how views of them may differ.
         add: take up scans into the dataset that `out` holds; what is in it already is not read again, and no patient
             in it changes parts.
         seed: decides which patients go to train, val and test.
@@ -84,6 +91,8 @@ def ingest(
     """
     if as_ not in get_args(As):
         raise ConfigError(f"as: '{as_}' is none of {', '.join(get_args(As))}")
+    check_windows(window)
+    code = modality_of(modality) if modality is not None else None
     folder = Path(out)
     base = _base(folder, size_px, spacing_mm, window, colour) if add else None
     rows = [read_labels(file) for file in files_of(labels)]  # before the long work
@@ -92,7 +101,7 @@ def ingest(
     try:
         with resumable_folder(folder, marker=MARKER) as work:
             units, left_out, spec = _look(files, as_, size_px, spacing_mm, tuple(window), colour, base)
-            plan = ReadPlan(spec=spec, key=salt(), seed=seed)
+            plan = ReadPlan(spec=spec, key=salt(), seed=seed, modality=code)
             start = (base.folder, len(base)) if base else None
             with Staging(work, plan=_identity(plan, files, base), shape=spec.stored_shape, base=start) as staging:
                 _store(units, plan, staging, base)
@@ -100,8 +109,8 @@ def ingest(
             if not staging.taken and base is None:
                 shutil.rmtree(work)
                 raise DatasetError(_nothing(refused))
-            rejects = reject_table(_with_earlier(refused, base))
-            manifest = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
+            rejects = reject_table(with_earlier(refused, base))
+            manifest, notes = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
             rejects.drop(columns="patient_id").to_csv(work / "rejects.csv", index=False)
             write_json(work / MARKER, _description(spec, manifest, rejects, files, base, seed))
             staging.forget()
@@ -114,6 +123,8 @@ def ingest(
         ) from None
     dataset = open_dataset(folder)
     _tell(dataset, read_rejects(folder))
+    for note in notes + windows_to_choose(dataset):
+        say(note)
     return dataset
 
 
@@ -166,6 +177,7 @@ def _identity(plan: ReadPlan, files: Sequence[FoundFile], base: Dataset | None) 
         "medtl": __version__,
         "spec": plan.spec.model_dump(mode="json"),
         "seed": plan.seed,
+        "modality": plan.modality,
         "salt": hashlib.sha256(plan.key).hexdigest()[:16],
         "files": names.hexdigest(),
         "base": base.fingerprint if base else None,
@@ -178,7 +190,7 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
     if base:
         path_of = dict(zip(base.manifest["sha256"], base.manifest["path"], strict=True))
     path_of |= {row["sha256"]: row["path"] for row in staging.taken}
-    todo = [unit for unit in _new(units, base, staging) if _key(unit) not in staging.done]
+    todo = [unit for unit in new_units(units, base, staging) if key_of(unit) not in staging.done]
     if staging.done:
         say(f"going on: {len(staging.done):,} of {len(units):,} files were read by an earlier call")
     only_npz = _only_npz([unit.files[0] for unit in todo])
@@ -196,45 +208,11 @@ def _store(units: Sequence[Unit], plan: ReadPlan, staging: Staging, base: Datase
                         staging.add_refused(duplicate_row(item.row, of=of))
                     done += only_npz
                     update(done, unused=len(staging.refused))
-                staging.finish(_key(unit))
+                staging.finish(key_of(unit))
                 done += not only_npz
                 update(done, unused=len(staging.refused))
     except KeyboardInterrupt:
         raise Stopped(f"reading: stopped after {len(staging.done):,} files; they are kept", again=()) from None
-
-
-def _key(unit: Unit) -> str:
-    return f"{unit.source}|{unit.name}"
-
-
-def _new(units: Sequence[Unit], base: Dataset | None, staging: Staging) -> list[Unit]:
-    """The units that a dataset does not hold yet; one that it holds in another version is refused."""
-    if base is None:
-        return list(units)
-    names = (path.partition("#")[0] for path in base.manifest["path"])
-    held = dict(zip(zip(base.manifest["source"], names, strict=True), base.manifest["version"], strict=True))
-    changed = (
-        "has changed since it was ingested; the dataset keeps what it held. Ingest anew, without --add, to take it"
-    )
-    new = []
-    for unit in units:
-        version = held.get((unit.source, unit.name))
-        if version is None:
-            new.append(unit)
-        elif version != unit.version() and _key(unit) not in staging.done:
-            staging.add_refused(reject_row(unit.files[0], "changed", changed))
-            staging.finish(_key(unit))
-    return new
-
-
-def _with_earlier(refused: Sequence[Mapping[str, Any]], base: Dataset | None) -> list[Mapping[str, Any]]:
-    """The rejects of now, after those of the dataset that were not tried again."""
-    if base is None:
-        return list(refused)
-    again = {(row["source"], row["path"]) for row in refused}
-    earlier = [{str(name): cell for name, cell in row.items()} for row in read_rejects(base.folder).to_dict("records")]
-    kept = [{"patient_id": ""} | row for row in earlier if (row["source"], row["path"]) not in again]
-    return [*kept, *refused]
 
 
 def _assigned(
@@ -245,8 +223,12 @@ def _assigned(
     plan: ReadPlan,
     work: Path,
     name: str,
-) -> pd.DataFrame:
-    """Give every scan its patient, part and labels; write the tables and the report of what was read."""
+) -> tuple[pd.DataFrame, list[str]]:
+    """Give every scan its patient, part and labels; write the tables and the report of what was read.
+
+    Returns:
+        The manifest, and what to say about the parts.
+    """
     manifest = manifest_table(taken)
     if base:
         manifest = pd.concat([base.manifest, manifest], ignore_index=True)
@@ -254,18 +236,15 @@ def _assigned(
     earlier = len(manifest) - len(taken)
     manifest["warnings"] = with_odd_body_parts(manifest)
     join = match_labels(rows, manifest, rejects, key=plan.key) if rows else None
+    for row, modality in (join.modalities if join else {}).items():
+        manifest.loc[row, "modality"] = modality
     pixels = ShardReader(work, count=len(manifest), shape=plan.spec.stored_shape).read
-    near = near_duplicates([str(text) for text in manifest["phash"]], lambda rows: plan.spec.grey(pixels(rows)))
-    assign_patients_and_parts(
-        manifest,
-        earlier=earlier,
-        places=[None] * earlier + [row["place"] for row in taken],
-        join=join,
-        links=near.tolist(),
-        twins=same_bytes(manifest, rejects),
-        key=plan.key,
-        seed=plan.seed,
+    places = [None] * earlier + [row["place"] for row in taken]
+    people = named_people(manifest, earlier=earlier, places=places, join=join, key=plan.key, seed=plan.seed)
+    near = near_duplicates(
+        [str(text) for text in manifest["phash"]], lambda rows: plan.spec.grey(pixels(rows)), patients=people.named
     )
+    notes = assign_parts(manifest, people, links=near.tolist(), twins=same_bytes(manifest, rejects))
     table = join.table if join else own_labels([None] * earlier + [row["labels"] for row in taken])
     given = ", ".join(each.file.name for each in rows)
     if join and any(row["labels"] for row in taken):
@@ -277,7 +256,7 @@ def _assigned(
     if table:
         write_labels(work / "labels.csv", manifest, table)
     write_input_report(pixels, plan.spec, manifest, table, rejects, near, work / "report.html", name=name)
-    return manifest
+    return manifest, notes
 
 
 def _only_npz(files: Sequence[FoundFile]) -> bool:
@@ -338,6 +317,3 @@ def _tell(data: Dataset, rejects: pd.DataFrame) -> None:
         for code, number in counts[chosen].items():
             first = rejects[rejects["code"] == code].iloc[0]
             say(f"  {title:<8} {number:>8,}  {code}: {first['path']} {first['message']}")
-    for part in SPLITS:
-        if not parts.get(part, 0):
-            say(f"note: no patient is in the part '{part}'; with so few, name parts in the column 'split' of --labels")

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator
 
+from medtl.data.modalities import modality_of
 from medtl.data.split import SPLITS
-from medtl.errors import LabelError
+from medtl.errors import ConfigError, LabelError
 from medtl.progress import say
 
-_KEYS = ("path", "scan_id", "patient_id", "split")
+_KEYS = ("path", "scan_id", "patient_id", "split", "modality")
 _VALUES = {"0": 0.0, "1": 1.0, "": np.nan, "0.0": 0.0, "1.0": 1.0}  # tables with gaps write whole numbers as 1.0
 Values = npt.NDArray[np.float32]
 LabelFiles = str | Path | Sequence[str | Path] | None
@@ -40,7 +41,8 @@ class LabelRows:
         sha256: of the file, in hexadecimal digits.
         findings: the names of the columns with labels.
         values: (R, F) float32.
-        cells: (R,) of each of path, scan_id, patient_id and split, empty where the file does not say.
+        cells: (R,) of each of path, scan_id, patient_id, split and modality (its code), empty where the file does not
+            say.
         numbers: (R,) the row of each in the file; the header is row 1.
     """
 
@@ -79,6 +81,10 @@ def read_labels(file: Path) -> LabelRows:
     for number, part in zip(numbers, columns.get("split", []), strict=False):
         if part not in ("", *SPLITS):
             raise LabelError(f"{file}, row {number}: split is '{part}'; expected {', '.join(SPLITS)} or nothing")
+    columns["modality"] = [
+        _modality(file, number, said) if said else ""
+        for number, said in zip(numbers, columns.get("modality", [""] * len(body)), strict=True)
+    ]
     findings: dict[str, list[float]] = {}
     for name in header:
         if name in _KEYS:
@@ -137,6 +143,13 @@ def _is_measurement(cells: list[str]) -> bool:
     except ValueError:
         return False
     return bool(numbers) and not numbers & {0.0, 1.0}
+
+
+def _modality(file: Path, number: int, said: str) -> str:
+    try:
+        return modality_of(said)
+    except ConfigError as problem:
+        raise LabelError(f"{file}, row {number}: {problem}") from None
 
 
 def _values(file: Path, name: str, cells: list[str], numbers: list[int]) -> list[float]:

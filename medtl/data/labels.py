@@ -67,11 +67,13 @@ class Join:
         table: the labels, aligned with the manifest.
         patients: patient id of each manifest row that the files name one for.
         splits: likewise its part.
+        modalities: likewise its modality.
     """
 
     table: LabelTable
     patients: dict[int, str]
     splits: dict[int, str]
+    modalities: dict[int, str]
 
 
 def join_labels(files: Sequence[Path], manifest: pd.DataFrame, rejects: pd.DataFrame) -> LabelTable:
@@ -124,7 +126,7 @@ def match_labels(files: Sequence[LabelRows], manifest: pd.DataFrame, rejects: pd
     table = _matched(files[0], scans, people)
     for rows in files[1:]:
         table = merged_labels(table, _matched(rows, scans, people), name=rows.file.name)
-    return Join(table=table, patients=people.patients, splits=people.splits)
+    return Join(table=table, patients=people.patients, splits=people.splits, modalities=people.modalities)
 
 
 def merged_labels(earlier: LabelTable, later: LabelTable, *, name: str) -> LabelTable:
@@ -174,17 +176,20 @@ def _matched(rows: LabelRows, scans: "_Index", people: "_People") -> LabelTable:
         people.add(
             row, named, patient=rows.cells["patient_id"][i], split=rows.cells["split"][i], at=(rows.file, number)
         )
+        people.add_modality(row, named, rows.cells["modality"][i], at=(rows.file, number))
     if unused:
         say(f"{rows.file.name}: {unused:,} labels are of files that were rejected: not used")
     return LabelTable(findings=rows.findings, values=values, files=(rows.words,))
 
 
 class _People:
-    """Whose the scans are and into which part they go, as all files say it alike."""
+    """Whose the scans are, into which part they go and how they were made, as all files say it alike."""
 
     def __init__(self, manifest: pd.DataFrame, key: bytes) -> None:
         self.patients: dict[int, str] = {}
         self.splits: dict[int, str] = {}
+        self.modalities: dict[int, str] = {}
+        self._how: dict[int, tuple[Path, int]] = {}
         self._manifest, self._key = manifest, key
         self._named: dict[int, tuple[Path, int]] = {}
         self._parts: dict[str, tuple[str, tuple[Path, int]]] = {}
@@ -217,6 +222,16 @@ class _People:
                     "learn from cannot be one to test on"
                 )
             self.splits[row] = split
+
+    def add_modality(self, row: int, named: str, modality: str, *, at: tuple[Path, int]) -> None:
+        """Take up what a row of a file says of how a scan was made; as `add`."""
+        if not modality:
+            return
+        said = self._how.setdefault(row, at)
+        if (first := self.modalities.setdefault(row, modality)) != modality:
+            raise LabelError(
+                f"{at[0]}, row {at[1]}: '{named}' is also in {_row(said, at)}, as {first}, not {modality}; keep one"
+            )
 
 
 def _row(other: tuple[Path, int], at: tuple[Path, int]) -> str:

@@ -1,4 +1,4 @@
-"""Names of the classes of MedMNIST v2's image sets, by the stem of the file (Yang et al. 2023, table 3 and info.py)."""
+"""What classes and modalities MedMNIST v2's sets have, by the stem of the file (Yang 2023, table 3 and info.py)."""
 
 FINDING_OF_CLASS = {
     "pneumoniamnist": ("pneumonia", 1),
@@ -51,3 +51,13 @@ LABELS = {
     ),
 }  # fmt: skip
 """Sets of several labels a scan, in the order of their columns."""
+
+MODALITY = {
+    **dict.fromkeys(("pneumoniamnist", "chestmnist"), "DX"),
+    **dict.fromkeys(("organamnist", "organcmnist", "organsmnist", "organmnist3d"), "CT"),
+    **dict.fromkeys(("nodulemnist3d", "adrenalmnist3d", "fracturemnist3d"), "CT"),
+    **dict.fromkeys(("bloodmnist", "tissuemnist", "synapsemnist3d"), "GM"),
+    "breastmnist": "US", "vesselmnist3d": "MR", "pathmnist": "SM", "octmnist": "OPT", "retinamnist": "OP",
+    "dermamnist": "XC",
+}  # fmt: skip
+"""As DICOM codes: GM is microscopy, SM slides, XC a camera, OPT and OP the eye."""

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.geometry import Arrangement, arrangement
+from medtl.data.hounsfield import TAKEN_AS_CT, hounsfield_units
 from medtl.data.kinds import HEAD_BYTES, check_size, is_nifti, unzipped
 from medtl.data.scan import Header, Scan, by_sides
 from medtl.data.values import spread
-from medtl.data.volume_display import spread_volume
+from medtl.data.volume_display import hounsfield_volume, spread_volume
 from medtl.errors import ScanError
 
 _HEADER_BYTES = 544
@@ -46,7 +47,8 @@ class _Layout:
 def read_nifti(data: bytes, *, name: str, sha256: str) -> Scan:
     """Read one slice, shown as radiologists do (head or front up, the patient's right on the left), or a volume.
 
-    NIfTI carries no unit and no window, so values are spread between percentiles.
+    NIfTI carries no unit and no window. Values that look like Hounsfield units are taken as such, and shown as a CT is;
+    others are spread between percentiles.
 
     Raises:
         ScanError: `several_volumes`, `truncated`, `damaged`, `too_large` or `unsupported_format`.
@@ -68,17 +70,22 @@ def read_nifti(data: bytes, *, name: str, sha256: str) -> Scan:
     if flat:
         through = grid.shape.index(1)  # the first of several: a row of pixels is not seen from the side
         # Axes grow towards head, front and right; on screen they run down, and to the patient's left.
-        pixels, step = spread(np.squeeze(grid, through)[::-1, ::-1])
+        grid = np.squeeze(grid, through)[::-1, ::-1]
         spacing_mm = tuple(mm for axis, mm in enumerate(spacing_mm) if axis != through)
+    steps = list(layout.steps)
+    if (hu := hounsfield_units(grid)) is not None:
+        pixels, step = hounsfield_volume(hu)
+        steps.append(TAKEN_AS_CT)
     else:
-        pixels, step = spread_volume(np.ascontiguousarray(grid))
+        pixels, step = spread(grid) if flat else spread_volume(np.ascontiguousarray(grid))
     return Scan(
         pixels=pixels,
         spacing_mm=spacing_mm,
-        header=Header(),
+        hu=hu,
+        header=Header(modality=None if hu is None else "CT"),
         source=name,
         sha256=sha256,
-        steps=(*layout.steps, step),
+        steps=(*steps, step),
     )
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.kinds import check_size
-from medtl.data.medmnist import CLASSES, FINDING_OF_CLASS, LABELS
-from medtl.data.scan import Scan, by_sides
+from medtl.data.medmnist import CLASSES, FINDING_OF_CLASS, LABELS, MODALITY
+from medtl.data.scan import Header, Scan, by_sides
 from medtl.data.values import TO_LUMINANCE, coloured, full_range, luminance
 from medtl.errors import ScanError
 
@@ -55,13 +55,14 @@ def read_npz(path: Path, *, name: str, dims: int = 2) -> Iterator[NpzImage]:
                 code, kind = ("volume", "volumes; use --as volumes") if found == 3 else ("no_volume", "single images")
                 raise ScanError(code, name, f"holds {kind} ({by_sides(shape[1:])})")
         labels = _labels(file, path, name, {split: shape[0] for split, (shape, _) in parts.items()})
+        header = Header(modality=MODALITY.get(_stem(path)))
         for split, (shape, dtype) in parts.items():
             for index, image in enumerate(_images(file, split, shape, dtype, name)):
                 known = labels.get(split)
                 yield NpzImage(
                     place=f"{split}/{index}",
                     split=split,
-                    scan=_scan(image, f"{split}/{index}", name),
+                    scan=_scan(image, f"{split}/{index}", name, header),
                     labels=known[index] if known is not None else None,
                 )
 
@@ -157,7 +158,7 @@ def _images(
             yield np.frombuffer(data, dtype).reshape(shape[1:])
 
 
-def _scan(image: npt.NDArray[Any], place: str, name: str) -> Scan:
+def _scan(image: npt.NDArray[Any], place: str, name: str, header: Header) -> Scan:
     digest = hashlib.sha256(f"{place}/{image.shape}/{image.dtype.str}/".encode() + image.tobytes()).hexdigest()
     pixels, step = full_range(image.astype(image.dtype.newbyteorder("=")))
     steps = [step] if step else []
@@ -166,7 +167,14 @@ def _scan(image: npt.NDArray[Any], place: str, name: str) -> Scan:
         rgb = np.clip(pixels, 0, 1) if coloured(pixels) else None
         pixels = luminance(pixels)
         steps.append(TO_LUMINANCE)
-    return Scan(pixels=np.clip(pixels, 0, 1), rgb=rgb, source=f"{name}#{place}", sha256=digest, steps=tuple(steps))
+    return Scan(
+        pixels=np.clip(pixels, 0, 1),
+        rgb=rgb,
+        source=f"{name}#{place}",
+        sha256=digest,
+        steps=tuple(steps),
+        header=header,
+    )
 
 
 def _labels(file: zipfile.ZipFile, path: Path, name: str, counts: dict[str, int]) -> dict[str, list[dict[str, float]]]:
@@ -183,7 +191,7 @@ def _labels(file: zipfile.ZipFile, path: Path, name: str, counts: dict[str, int]
             raise ScanError("bad_labels", name, f"{split} has {count} images and {len(values)} labels")
     if not raw:
         return {}
-    stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).split("_")[0] or "finding"
+    stem = _stem(path)
     widths, lowest = {values.shape[1] for values in raw.values()}, min(int(v.min(initial=0)) for v in raw.values())
     highest = max(int(values.max(initial=0)) for values in raw.values())
     if len(widths) != 1 or lowest < 0 or (widths != {1} and highest > 1):
@@ -193,6 +201,11 @@ def _labels(file: zipfile.ZipFile, path: Path, name: str, counts: dict[str, int]
         split: [dict(zip(names, row, strict=True)) for row in columns(values).astype(float).tolist()]
         for split, values in raw.items()
     }
+
+
+def _stem(path: Path) -> str:
+    """What a file's set is called: `breastmnist` of `breastmnist_64.npz`."""
+    return re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).split("_")[0] or "finding"
 
 
 def _columns(stem: str, width: int, highest: int) -> tuple[list[str], Any]:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medtl.data.assign import without_unnamed
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates, perceptual_hash
+from medtl.data.pseudonyms import salt
 from medtl.data.split import SPLITS
 from medtl.errors import DatasetError
 from medtl.progress import progress
@@ -74,7 +76,9 @@ def _torn_pictures(data: Dataset) -> list[str]:
             hashes += [perceptual_hash(block) for block in data.grey(np.arange(first, min(first + BATCH, len(data))))]
             update(len(hashes))
     part, path = data.manifest["split"], data.manifest["path"]
-    return [f"{path[a]} and {path[b]}" for a, b in near_duplicates(hashes, data.grey) if part[a] != part[b]]
+    patients = without_unnamed(data.manifest["patient_id"], path, key=salt())
+    near = near_duplicates(hashes, data.grey, patients=patients)
+    return [f"{path[a]} and {path[b]}" for a, b in near if part[a] != part[b]]
 
 
 def _first(names: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """The values of a whole volume to 0..1 at once, so that its slices stay comparable."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,12 @@ SAMPLED = 2**22
 """Percentiles of larger volumes are those of so many voxels, drawn always alike."""
 
 
+def drawn_from(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """All values (N,), or as many as are needed, drawn always alike."""
+    flat = values.reshape(-1)
+    return flat if flat.size <= SAMPLED else flat[np.random.default_rng(0).integers(0, flat.size, SAMPLED)]
+
+
 def spread_volume(values: Values) -> tuple[Values, str]:
     """Scale the range between two percentiles to 0..1, and say so.
 
@@ -20,8 +28,7 @@ def spread_volume(values: Values) -> tuple[Values, str]:
     Returns:
         (D, H, W) in 0..1, and the step in words. A constant volume becomes black.
     """
-    flat = values.reshape(-1)
-    drawn = flat if flat.size <= SAMPLED else flat[np.random.default_rng(0).integers(0, flat.size, SAMPLED)]
+    flat, drawn = values.reshape(-1), drawn_from(values)
     known = drawn[np.isfinite(drawn)]
     if not known.size:
         return np.zeros_like(values), "no valid value: black"

@@ -1,11 +1,14 @@
 """Windows: from values in a unit, such as Hounsfield units, to 0..1."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medtl.config import closest
 from medtl.data.values import Pixels
+from medtl.errors import ConfigError
 
 FULL_HU = (-1000.0, 1000.0)
 """Air to dense bone: everything that a CT without a window of its own may be about."""
@@ -23,6 +26,17 @@ NAMED_HU = {
     "stroke": (40.0, 40.0),
 }
 """Centre and width in Hounsfield units, as they are usual at the workstation."""
+
+
+def check_windows(names: Sequence[str]) -> None:
+    """Refuse names of no window.
+
+    Raises:
+        ConfigError: with the one that may be meant, or the choices.
+    """
+    for name in names:
+        if name not in NAMED_HU:
+            raise ConfigError(f"--window: no window is called '{name}'{closest(name, list(NAMED_HU))}")
 
 
 def windowed(values: npt.NDArray[Any], *, centre: float, width: float, function: str = "LINEAR") -> Pixels:

@@ -66,7 +66,8 @@ class FinetuneConfig(StrictModel):
     """Stop after so many of 20 checks without a lower loss on the val part, and keep the best; None trains to the end.
     The val part must have labels enough."""
     views: ViewsConfig = GENTLE
-    """How training images differ from the scan: the preset "gentle", and what is said here."""
+    """How training images differ from the scan: the preset "gentle", and what is said here; mirrored where the
+    modality has no side (mammograms, ultrasound, slides), as in pretraining."""
     flip_average: bool = False
     """Average the logits over the scan and its mirror image. Only where left and right may change places."""
     semi: Semi = "none"

@@ -26,7 +26,7 @@ from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
 from medtl.inference.population import population
 from medtl.inference.reference import thumbnails_of
-from medtl.pretraining.presets import GENTLE, settled
+from medtl.pretraining.presets import gentle_for, settled
 from medtl.progress import say
 from medtl.training.runs import open_run, save_config
 
@@ -90,8 +90,10 @@ def finetune(
     check_replaceable(folder, marker=MARKER)
     if asked.encoder and len(origins(asked.encoder)) != 1 and asked.semi != "distil":
         raise ConfigError(f"encoder: '{asked.encoder}' is not one start; several, joined by commas, need --semi distil")
+    views = gentle_for(data.manifest["modality"])
     if "views" in asked.model_fields_set:
-        asked = asked.model_copy(update={"views": settled(asked.views, GENTLE, dims=data.spec.dims)})
+        views = settled(asked.views, views, dims=data.spec.dims)
+    asked = asked.model_copy(update={"views": views})
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)

@@ -67,6 +67,11 @@ def settled(config: ViewsConfig, base: ViewsConfig, *, dims: int) -> ViewsConfig
     return ViewsConfig(**(base.model_dump() | said))
 
 
+def gentle_for(modalities: Iterable[Any]) -> ViewsConfig:
+    """`GENTLE`, mirrored where the scans' own preset is: see `preset_for`."""
+    return GENTLE.model_copy(update={"flip": preset_for(modalities)[0].flip})
+
+
 def preset_for(modalities: Iterable[Any]) -> tuple[ViewsConfig, str]:
     """The preset that suits the scans, and why in a few words.
 

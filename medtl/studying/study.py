@@ -22,7 +22,7 @@ from medtl.files import atomic_file
 from medtl.finetuning.config import FinetuneConfig
 from medtl.finetuning.strategies import candidates
 from medtl.pretraining.health.probe import patients_of
-from medtl.pretraining.presets import GENTLE, settled
+from medtl.pretraining.presets import gentle_for, settled
 from medtl.progress import clock, part_of_more, progress, say
 from medtl.studying.cells import cell_name, is_done, open_study, read_cell, write_cell
 from medtl.studying.config import StudyConfig, listed
@@ -130,8 +130,10 @@ def _task(data: Dataset, labels: LabelTable, strategy: str | None, settings: Seq
     candidates(
         config.strategy, start="scans", dims=data.spec.dims, n_labels=1
     )  # a name that is not there is refused at once
+    views = gentle_for(data.manifest["modality"])
     if "views" in config.model_fields_set:
-        config = config.model_copy(update={"views": settled(config.views, GENTLE, dims=data.spec.dims)})
+        views = settled(config.views, views, dims=data.spec.dims)
+    config = config.model_copy(update={"views": views})
     split = data.manifest["split"].to_numpy()
     test = np.flatnonzero((split == "test") & ~np.isnan(labels.values).all(axis=1)).astype(np.int64)
     for name, y in zip(labels.findings, labels.values[test].T, strict=True):

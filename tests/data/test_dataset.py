@@ -22,7 +22,7 @@ from medtl.data.pseudonyms import pseudonym, salt
 from medtl.data.sources import read_scan
 from medtl.data.split import part_at, place_of
 from medtl.data.split_check import split_check
-from medtl.errors import DatasetError, LabelError, MedtlError
+from medtl.errors import ConfigError, DatasetError, LabelError, MedtlError
 
 MakePng = Callable[[int], bytes]
 
@@ -173,6 +173,56 @@ def test_npz_keeps_size_parts_and_labels(tmp_path: Path) -> None:
     assert np.array_equal(data.pixels(np.arange(9))[:, 0], images)
     assert data.labels().findings == ("ours",) and data.labels().values.ravel().tolist() == [0, 1] * 4 + [0]
     assert data.labels(data.folder / "labels.csv").values.shape == (9, 1)
+
+
+@pytest.mark.parametrize(("stem", "modality"), [("breastmnist_64", "US"), ("organamnist", "CT"), ("ours", None)])
+def test_medmnist_sets_have_their_modality(tmp_path: Path, stem: str, modality: str | None) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 24, 24), np.uint8)
+    np.savez(tmp_path / f"{stem}.npz", train_images=images)
+    found = ingest(tmp_path / f"{stem}.npz", out=tmp_path / "ds").manifest["modality"]
+    assert [None if pd.isna(each) else each for each in found] == [modality] * 3
+
+
+def test_a_modality_may_be_said_where_files_do_not(
+    tmp_path: Path, make_png: MakePng, make_dicom: Callable[..., bytes]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.png").write_bytes(make_png(1))
+    (source / "b.dcm").write_bytes(make_dicom(np.arange(600, dtype=np.uint16).reshape(20, 30), PatientID="H1"))
+    data = ingest(source, out=tmp_path / "ds", size_px=32, modality="us")
+    assert data.manifest["modality"].tolist() == ["US", "DX"]
+    with pytest.raises(ConfigError, match=r"modality: 'ULTRASOUND' is no DICOM code of a modality; choose from: AR"):
+        ingest(source, out=tmp_path / "ds", modality="ULTRASOUND")
+
+
+def test_the_labels_file_may_say_the_modality(tmp_path: Path, make_png: MakePng) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for i, name in enumerate(("a.png", "b.png", "c.png")):
+        (source / name).write_bytes(make_png(i))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,modality,x\na.png,us,1\nb.png,,0\n")
+    data = ingest(source, out=tmp_path / "ds", labels=labels, size_px=32, modality="MG")
+    assert data.manifest["modality"].tolist() == ["US", "MG", "MG"]
+    assert data.labels().findings == ("x",)
+    labels.write_text("path,modality,x\na.png,ultrasound,1\n")
+    with pytest.raises(LabelError, match=r"labels\.csv, row 2: modality: 'ultrasound' is no DICOM code of a modality"):
+        ingest(source, out=tmp_path / "ds", labels=labels)
+    labels.write_text("path,modality,x\na.png,US,1\na.png,MG,1\n")
+    with pytest.raises(LabelError, match=r"row 3: 'a\.png' is also in row 2, as US, not MG; keep one"):
+        ingest(source, out=tmp_path / "ds", labels=labels)
+
+
+def test_an_unknown_window_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ingest(tmp_path / "nothing", out=tmp_path / "ds", window=["lung", "soft"])
+    assert str(caught.value) == (
+        "--window: no window is called 'soft'; choose from: lung, mediastinum, bone, abdomen, liver, brain, subdural, "
+        "stroke"
+    )
+    with pytest.raises(ConfigError, match=r"no window is called 'abdomn'; did you mean 'abdomen'\?"):
+        ingest(tmp_path / "nothing", out=tmp_path / "ds", window=["abdomn"])
 
 
 def test_several_shards(dataset: Dataset, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import yaml
 
 from medtl.config import build, dump
 from medtl.errors import ConfigError
-from medtl.pretraining.presets import BY_MODALITY, GENTLE, PRESETS, preset_for, settled
+from medtl.pretraining.presets import BY_MODALITY, GENTLE, PRESETS, gentle_for, preset_for, settled
 from medtl.pretraining.views import ViewsConfig
 
 
@@ -48,6 +48,15 @@ def test_left_and_right_change_places_only_where_they_may() -> None:
     assert {name for name, views in PRESETS.items() if views.window} == {"ct"}
     assert min(views.crop_area[0] for views in PRESETS.values()) >= 0.3
     assert GENTLE.elastic == GENTLE.flip == GENTLE.window == GENTLE.bias_field == 0
+
+
+@pytest.mark.parametrize(
+    ("modalities", "flip"),
+    [(["US"] * 3, 0.5), (["MG"] * 3, 0.5), (["SM"] * 3, 0.5), (["US", "US", None], 0.0), (["DX"] * 3, 0.0),
+     (["CT"] * 3, 0.0), ([None] * 3, 0.0)],
+)  # fmt: skip
+def test_fine_tuning_mirrors_what_pretraining_mirrors(modalities: list[str | None], flip: float) -> None:
+    assert gentle_for(modalities) == GENTLE.model_copy(update={"flip": flip})
 
 
 def test_what_is_said_overrides_single_fields_of_the_preset() -> None:
