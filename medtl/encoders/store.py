@@ -15,6 +15,8 @@ from medtl.errors import EncoderError
 from medtl.files import atomic_file, read_json, write_json
 
 BUNDLE = "bundle.json"
+BEST = "best"
+"""In the folder of a run that goes on: the encoder of its best check so far, or of its last good one."""
 RANDOM_START = "random weights"
 """What a bundle says of a start that had learned nothing."""
 SUPERVISED = "supervised on"
@@ -195,7 +197,11 @@ def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]
         )
     if not (folder / "encoder.json").is_file():
         if (folder / "config.yaml").is_file():
-            raise EncoderError(f"{folder}: this run has not finished; go on with medtl pretrain --resume")
+            best = folder / BEST
+            raise EncoderError(
+                f"{folder}: this run has not finished; go on with medtl pretrain --resume"
+                + (f", or take {best}, its encoder so far" if (best / "encoder.json").is_file() else "")
+            )
         raise EncoderError(f"{folder}: holds no encoder.json; expected the folder that medtl pretrain or finetune left")
     about = read_json(folder / "encoder.json", error=EncoderError)
     try:

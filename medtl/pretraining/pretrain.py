@@ -20,7 +20,9 @@ from medtl.encoders.table import Encoder, find
 from medtl.errors import RunError
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
+from medtl.pretraining.contrast import check_parts, with_contrast
 from medtl.pretraining.growth import check_growth, side_at, steps_gained
+from medtl.pretraining.health.best import way_on
 from medtl.pretraining.health.inputs import check_scans
 from medtl.pretraining.health.plan import plan_checks
 from medtl.pretraining.health.probe import labeled_set
@@ -113,6 +115,13 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     """Fill in the plan, train, and write the encoder."""
     rows = training_rows(data)
     check_scans(data, rows)
+    batch_size = batch_size_of(plan, scans=len(rows))
+    check_parts(plan, batch_size=batch_size)
+    part_size = batch_size // plan.accumulate
+    sampler = Sampler(
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
+    )
+    plan = with_contrast(plan, data, rows, sampler)
     labeled = labeled_set(data, plan.labels) if plan.labels else None
     if not resume:
         plan = planned(plan, data, scans=len(rows))
@@ -123,11 +132,6 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     encoder = start.encoder
     freeze_first(encoder, frozen)
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
-    batch_size = batch_size_of(plan, scans=len(rows))
-    part_size = batch_size // plan.accumulate
-    sampler = Sampler(
-        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
-    )
     check_growth(plan.method, plan.grow_from)
     input_px = start.spec.input_px or encoder.input_px
     seconds = FOR_STEPS * 60 * plan.minutes
@@ -182,6 +186,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         accumulate=plan.accumulate,
         precision=precision,
         after_step=_after_step(module, watch),
+        way_on=lambda: way_on(folder, lr=lr),
         enough=lambda done, share: together.from_first(lambda: watch is not None and watch.enough(done, share)),
     )
     stopped = together.from_first(lambda: watch.finish() if watch else {})

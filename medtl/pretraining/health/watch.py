@@ -15,17 +15,29 @@ from torch import Tensor
 from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.embed import BATCH, embed
-from medtl.encoders.store import load_weights, save_encoder
+from medtl.encoders.store import BEST, load_weights, save_encoder
 from medtl.encoders.table import Encoder
 from medtl.errors import RunError
-from medtl.files import read_json
 from medtl.pretraining.draws import Draws
+from medtl.pretraining.health.best import best_step, way_on
 from medtl.pretraining.health.figures import alignment, rankme, spread, uniformity
 from medtl.pretraining.health.inputs import check_unchanged, manifest_digest
 from medtl.pretraining.health.picture import Scene, draw_health
 from medtl.pretraining.health.plan import CheckPlan, evenly
 from medtl.pretraining.health.probe import LabeledSet, patients_of
-from medtl.pretraining.health.rules import advice, checks_of, collapsed, flat, improvements, probed, read_lines, stalled
+from medtl.pretraining.health.rules import (
+    NO_GRADIENT,
+    advice,
+    checks_of,
+    collapsed,
+    flat,
+    improvements,
+    probed,
+    read_lines,
+    stalled,
+    stands_still,
+    without_gradient,
+)
 from medtl.pretraining.views import ViewsConfig, random_views
 from medtl.progress import say
 from medtl.training.batches import Rows
@@ -80,7 +92,7 @@ class Watch:
     ) -> None:
         self._encoder, self._data, self._spec = encoder, data, spec
         self._plan, self._training, self._folder, self._labeled = plan, training, folder, labeled
-        self._metrics, self._best = folder / "metrics.jsonl", folder / "best"
+        self._metrics, self._best = folder / "metrics.jsonl", folder / BEST
         self._sample = evenly(rows, plan.scans)
         self._seen = np.union1d(self._sample, labeled.rows) if labeled else self._sample
         self._digest = manifest_digest(data)
@@ -114,7 +126,7 @@ class Watch:
         """Judge a check once it is logged: True where it is time to stop.
 
         Raises:
-            RunError: the network has collapsed.
+            RunError: the network has collapsed, or there is no gradient.
         """
         self._done, self._share = done, share
         if not self._fresh:
@@ -126,9 +138,9 @@ class Watch:
                     log.write(json.dumps({"step": 0} | self._at_start) + "\n")
             checks = checks_of(read_lines(self._metrics))
             self._forget_what_a_kill_cut_off(checks)
-            if collapsed(checks, steps=self._training.steps, method=self._training.method):
+            if what := self._alarm(checks):
                 self._draw(last=True)
-                raise RunError(self._alarm(checks))
+                raise RunError(f"{self._folder}: {what}")
             if self._is_best(checks) and checks[-1]["step"] == done:
                 about = {"history": [*self._training.history, self._training.learned(done)], "step": done}
                 save_encoder(self._best, self._encoder, spec=self._spec, about=about)
@@ -144,7 +156,7 @@ class Watch:
         """
         checks = checks_of(read_lines(self._metrics))
         kept, watched = self._done, "AUROC of the probes" if self._labeled else "RankMe or uniformity"
-        if self._labeled and (found := self._best_step()) is not None:
+        if self._labeled and (found := best_step(self._folder)) is not None:
             load_weights(self._encoder.net, self._best / "encoder.safetensors", error=RunError)
             kept = found
             best, start = max(probed(check) for check in checks[1:]), probed(checks[0])
@@ -173,8 +185,7 @@ class Watch:
         seen = embed(self._encoder, self._data, self._seen, self._spec)
         if not torch.isfinite(seen).all():
             raise RunError(
-                f"{self._folder}: the embeddings are not finite; the last checkpoint is kept. Start anew with a "
-                f"lower --set lr=, such as {self._training.lr / 3:.1g}"
+                f"{self._folder}: the embeddings are not finite; {way_on(self._folder, lr=self._training.lr)}"
             )
         now = seen[np.searchsorted(self._seen, self._sample)]
         figures = {
@@ -213,26 +224,26 @@ class Watch:
             return False
         if self._labeled:
             return improvements(checks)[-1] == int(checks[-1]["step"])
-        return not flat(checks[-1], checks[0])
+        return not flat(checks[-1], checks[0]) and not without_gradient(checks[-1])
 
     def _forget_what_a_kill_cut_off(self, checks: list[Any]) -> None:
         """Best weights of a step behind the checkpoint that a run goes on from are of a run that is no more."""
-        if (best := self._best_step()) is not None and best > checks[-1]["step"]:
+        if (best := best_step(self._folder)) is not None and best > checks[-1]["step"]:
             self.tidy()
 
-    def _best_step(self) -> int | None:
-        if not (self._best / "encoder.json").is_file():
-            return None
-        return int(read_json(self._best / "encoder.json", error=RunError)["step"])
-
     def _alarm(self, checks: list[Any]) -> str:
+        """What has gone wrong for good and what to do; empty where the run may go on."""
         start, now, training = checks[0], checks[-1], self._training
-        kept = self._best_step()
+        if stands_still(checks):
+            steps = f"{checks[-2]['step']:,} and {now['step']:,}"
+            return f"the gradient was 0 at steps {steps}, so nothing is learned; {NO_GRADIENT}"
+        if not collapsed(checks, steps=training.steps, method=training.method):
+            return ""
+        kept = best_step(self._folder)
         before = "" if kept is None else f"; the encoder of step {kept:,}, before it, is in {self._best}"
         todo = advice(training.method, lr=training.lr, batch_size=training.batch_size)
         return (
-            f"{self._folder}: the network collapsed by step {now['step']:,}: all scans look alike "
-            f"({flat(now, start)}); {todo}{before}"
+            f"the network collapsed by step {now['step']:,}: all scans look alike ({flat(now, start)}); {todo}{before}"
         )
 
     def _draw(self, *, last: bool) -> None:
@@ -244,17 +255,10 @@ class Watch:
         with _Timed(self, "_drawing"):
             title = f"{self._encoder.name}, {self._training.method}"
             lines, steps = read_lines(self._metrics), max(self._done, self._training.steps)
-            path = self._folder / "health.png"
             draw_health(
-                path,
-                lines,
-                self._scene,
-                self._now,
-                title=title,
-                method=self._training.method,
-                steps=steps,
-                thorough=last,
-            )
+                self._folder / "health.png", lines, self._scene, self._now, title=title, method=self._training.method,
+                steps=steps, thorough=last,
+            )  # fmt: skip
         self._last_drawing = self._drawing - before
 
     def _thumbnails(self, places: Rows) -> npt.NDArray[np.uint8]:
