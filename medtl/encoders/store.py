@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from medtl.config import build
+from medtl.config import build, nearest
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px, find
 from medtl.errors import EncoderError
@@ -191,9 +191,12 @@ def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]
         EncoderError: no encoder in the folder, an unfinished run, or damaged weights.
     """
     if not folder.is_dir():
+        near = nearest(str(folder), ["random", "imagenet"])
         raise EncoderError(
-            f"{folder}: no such folder or file; expected 'random', 'imagenet', the folder of a run or of a bundle, "
-            "or a ResNet checkpoint (.safetensors, .pth or .pt)"
+            f"{folder}: no such folder or file; "
+            + (f"did you mean '{near}'? If not, " if near else "")
+            + "expected 'random', 'imagenet', the folder of a run or of a bundle, or a ResNet checkpoint "
+            "(.safetensors, .pth or .pt)"
         )
     if not (folder / "encoder.json").is_file():
         if (folder / "config.yaml").is_file():

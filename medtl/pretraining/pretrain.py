@@ -38,6 +38,7 @@ from medtl.progress import clock, say
 from medtl.training import together
 from medtl.training.batches import Rows
 from medtl.training.loop import train
+from medtl.training.memory import naming_lack_of_memory
 from medtl.training.pace import Pace
 from medtl.training.precision import choose_precision
 from medtl.training.runs import open_run, save_config
@@ -48,6 +49,7 @@ FOR_STEPS = 0.97
 
 
 @together.naming_lost_processes()
+@naming_lack_of_memory("lower batch_size or input_px, or raise accumulate")
 def pretrain(
     dataset: str | Path,
     *,
@@ -134,6 +136,8 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
     check_growth(plan.method, plan.grow_from)
     input_px = start.spec.input_px or encoder.input_px
+    if module.n_crops:
+        plan.views.check_local(input_px)
     seconds = FOR_STEPS * 60 * plan.minutes
     pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=seconds)
     least_px = find(encoder.name).least_px(encoder.dims)
@@ -241,8 +245,8 @@ def training_rows(data: Dataset) -> Rows:
     rows = np.flatnonzero(data.manifest["split"].to_numpy() != "test").astype(np.int64)
     if len(rows) < SMALLEST_BATCH:
         raise RunError(
-            f"{data.folder}: has {len(rows)} scan{'s' * (len(rows) != 1)} outside its test part; contrasting scans "
-            f"with each other needs at least {SMALLEST_BATCH}"
+            f"{data.folder}: has {len(rows)} scan{'s' * (len(rows) != 1)} outside its test part, and a batch needs at "
+            f"least {SMALLEST_BATCH}; ingest more (--add), or start from ImageNet with medtl finetune"
         )
     return rows
 

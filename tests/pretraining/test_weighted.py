@@ -102,6 +102,8 @@ def test_each_is_told_that_a_step_is_done(rotation, monkeypatch) -> None:
         ({"method": "simclr", "weights": {"rotation": 1.0}}, "weights: 'rotation' is none of the methods of this run"),
         ({"method": "simclr", "objective": {"temprature": 1}}, "objective: unknown key 'temprature'; did you mean"),
         ({"method": "simclr+rotatoin"}, "unknown method 'rotatoin'; did you mean 'rotation'?"),
+        ({"method": "simclr+"}, "method 'simclr+' lacks a name beside +; choose from: simclr, moco"),
+        ({"method": ""}, "method '' lacks a name; choose from: simclr"),
         ({"method": "simclr+simclr"}, "method 'simclr+simclr' names one objective twice; use its weight instead"),
     ],
 )  # fmt: skip

@@ -82,6 +82,8 @@ def draw_health(
     outputs = [(line["step"], line[key]) for line in trained for key in line if key.split(".")[-1] == OUTPUTS]
     if outputs:
         twin.plot(*zip(*outputs, strict=True), ".", color=PALETTE[1], alpha=0.35, markersize=4, label="of the outputs")
+        highest = max([value for _, value in outputs] + [check["spread"] for check in checks])
+        twin.set_ylim(0, 1.05 * highest or 1)
         twin.legend(fontsize=8, frameon=False, loc="lower right")
     _curves(
         axes[2], checks, "alignment", "uniformity", names=("alignment", "uniformity"),

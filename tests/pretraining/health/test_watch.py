@@ -290,7 +290,9 @@ def test_few_scans_shrink_the_batch_and_one_is_too_few(tmp_path: Path, capsys: p
     assert "batch_size: 12" in (run / "config.yaml").read_text()
     one = of_pictures(tmp_path / "one", pictures[:1])
     with pytest.raises(
-        RunError, match="has 1 scan outside its test part; contrasting scans with each other needs at least 8"
+        RunError,
+        match=r"has 1 scan outside its test part, and a batch needs at least 8; ingest more \(--add\), or start from "
+        "ImageNet with medtl finetune$",
     ):
         medtl.pretrain(one, out=tmp_path / "run1")
 
