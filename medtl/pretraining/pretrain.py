@@ -45,7 +45,7 @@ from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
 
 FOR_STEPS = 0.97
-"""Of the budget; the rest is for what is written at the end."""
+"""Of the budget, at most; the rest is for what is written at the end."""
 
 
 @together.naming_lost_processes()
@@ -175,7 +175,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         else None
     )
     if pace.seconds is not None:
-        pace.seconds = together.from_first(lambda: max(1.0, seconds - (time.monotonic() - began)))
+        pace.seconds = together.from_first(lambda: _for_steps(60 * plan.minutes, watch, began=began))
     train(
         title="pretraining",
         module=module,
@@ -193,7 +193,10 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         way_on=lambda: way_on(folder, lr=lr),
         enough=lambda done, share: together.from_first(lambda: watch is not None and watch.enough(done, share)),
     )
-    stopped = together.from_first(lambda: watch.finish() if watch else {})
+    ends = None if plan.steps else began + 60 * plan.minutes
+    stopped = together.from_first(
+        lambda: watch.finish(seconds_left=None if ends is None else ends - time.monotonic()) if watch else {}
+    )
     learned = training.learned(stopped["best_step"])
     about = {
         "method": plan.method,
@@ -204,6 +207,18 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     }
     together.from_first(lambda: _write(folder, encoder, start.spec, about, watch))
     say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
+
+
+def _for_steps(budget: float, watch: Watch | None, *, began: float) -> float:
+    """Seconds of the budget for steps, now that all else is ready: without what the end will take."""
+    end = max((1 - FOR_STEPS) * budget, watch.draw_first() if watch else 0.0)
+    ready = time.monotonic() - began
+    if (left := budget - ready - end) < 1:
+        say(
+            f"getting ready took {clock(ready)} and the end takes about {clock(end)}, of {clock(budget)}: little more "
+            "than a step can be learned, and the time will not be kept; give more --minutes"
+        )
+    return max(1.0, left)
 
 
 def _write(folder: Path, encoder: Encoder, spec: PreprocessSpec, about: dict[str, Any], watch: Watch | None) -> None:

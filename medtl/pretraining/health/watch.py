@@ -22,7 +22,7 @@ from medtl.pretraining.draws import Draws
 from medtl.pretraining.health.best import best_step, way_on
 from medtl.pretraining.health.figures import alignment, rankme, spread, uniformity
 from medtl.pretraining.health.inputs import check_unchanged, manifest_digest
-from medtl.pretraining.health.picture import Scene, draw_health
+from medtl.pretraining.health.picture import Scene, draw_health, grouping
 from medtl.pretraining.health.plan import CheckPlan, evenly
 from medtl.pretraining.health.probe import LabeledSet, patients_of
 from medtl.pretraining.health.rules import (
@@ -44,6 +44,8 @@ from medtl.training.batches import Rows
 
 DRAWING_SHARE = 0.008
 """Of the time so far that drawing may take while the run goes on."""
+THOROUGH = 3
+"""What a picture with the better map takes, in quick ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,7 @@ class Watch:
         self._seen = np.union1d(self._sample, labeled.rows) if labeled else self._sample
         self._digest = manifest_digest(data)
         self._began, self._spent, self._drawing, self._last_drawing = time.monotonic(), 0.0, 0.0, 0.5
+        self._first_drawing = 0.0
         self._fresh, self._over, self._done, self._share = True, False, 0, 0.0
         with _Timed(self, "_spent"):
             self._at_start, self._now = self._look()
@@ -104,8 +107,14 @@ class Watch:
             patients=patients_of(data.manifest)[self._sample],
             thumbnails=self._thumbnails,
             start=self._now,
-            **_grouping(data, self._sample, labeled),
+            **grouping(data, self._sample, labeled),
         )
+
+    def draw_first(self) -> float:
+        """Draw the start, and say how many seconds the last check and picture will take, by what the first took."""
+        with _Timed(self, "_first_drawing"):
+            self._picture(thorough=False)
+        return self._spent + self._first_drawing
 
     def after_step(self, done: int, share: float) -> dict[str, float]:
         """Figures to log where a check is due.
@@ -148,8 +157,11 @@ class Watch:
         self._draw(last=False)
         return self._over
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, *, seconds_left: float | None = None) -> dict[str, Any]:
         """Leave the encoder that is to be written: with a probe that of the best check, else the last.
+
+        Args:
+            seconds_left: of the run's minutes, which decide how thorough the last picture is; None does not count.
 
         Returns:
             What `encoder.json` says about the end: why, after which step, and which step the weights are of.
@@ -168,11 +180,11 @@ class Watch:
             say(f"stopped after step {self._done:,}, at {100 * self._share:.0f} % of the run: {reason}")
         else:
             reason = "to the end"
-        self._draw(last=True)
-        total = time.monotonic() - self._began
+        self._draw(last=True, thorough=seconds_left is None or seconds_left > THOROUGH * self._first_drawing)
+        total, drawing = time.monotonic() - self._began, self._drawing + self._first_drawing
         say(
             f"health checks took {100 * self._spent / total:.1f} % of the time, their pictures "
-            f"{100 * self._drawing / total:.1f} %"
+            f"{100 * drawing / total:.1f} %"
         )
         return {"reason": reason, "step": self._done, "best_step": kept}
 
@@ -246,20 +258,23 @@ class Watch:
             f"the network collapsed by step {now['step']:,}: all scans look alike ({flat(now, start)}); {todo}{before}"
         )
 
-    def _draw(self, *, last: bool) -> None:
+    def _draw(self, *, last: bool, thorough: bool = True) -> None:
         """Draw at the end, and meanwhile as often as it costs next to nothing."""
         elapsed = time.monotonic() - self._began
         if not last and self._drawing + self._last_drawing > DRAWING_SHARE * elapsed:
             return
         before = self._drawing
         with _Timed(self, "_drawing"):
-            title = f"{self._encoder.name}, {self._training.method}"
-            lines, steps = read_lines(self._metrics), max(self._done, self._training.steps)
-            draw_health(
-                self._folder / "health.png", lines, self._scene, self._now, title=title, method=self._training.method,
-                steps=steps, thorough=last,
-            )  # fmt: skip
+            self._picture(thorough=last and thorough)
         self._last_drawing = self._drawing - before
+
+    def _picture(self, *, thorough: bool) -> None:
+        title = f"{self._encoder.name}, {self._training.method}"
+        lines = read_lines(self._metrics) or [{"step": 0} | self._at_start]
+        draw_health(
+            self._folder / "health.png", lines, self._scene, self._now, title=title, method=self._training.method,
+            steps=max(self._done, self._training.steps), thorough=thorough,
+        )  # fmt: skip
 
     def _thumbnails(self, places: Rows) -> npt.NDArray[np.uint8]:
         """Scans of the sample as pictures of 96 px or so: colour or the first channel, of volumes the central slice."""
@@ -284,20 +299,3 @@ class _Timed:
     def __exit__(self, *_: object) -> None:
         counted = getattr(self._owner, self._counter) + time.monotonic() - self._began
         setattr(self._owner, self._counter, counted)
-
-
-def _grouping(data: Dataset, sample: Rows, labeled: LabeledSet | None) -> dict[str, Any]:
-    """What colours the scans of the sample: their label, else their modality or scanner where there are several."""
-    if labeled:
-        absent = f"no {labeled.findings[0]}" if len(labeled.findings) == 1 else "no finding"
-        names = [""] * len(sample)
-        for i, values in enumerate(labeled.everything[sample]):
-            if not np.isnan(values).all():
-                present = np.flatnonzero(values == 1)
-                names[i] = labeled.findings[present[0]] if len(present) else absent
-        return {"groups": names, "grouped_by": "label"}
-    for column in ("modality", "manufacturer", "scanner"):
-        values = data.manifest[column].to_numpy(dtype=object, na_value="")[sample]
-        if len(set(values) - {""}) > 1:
-            return {"groups": [str(value) for value in values], "grouped_by": column}
-    return {"groups": [""] * len(sample), "grouped_by": ""}
