@@ -11,6 +11,7 @@ and differences are printed with intervals (bootstrap over the patients of each 
 import argparse
 import itertools
 import json
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.starts import Floats, Rows, draw_rows, logits_after
 from medtl.data.dataset import open_dataset
 from medtl.evaluation.intervals import percentile_interval
 from medtl.evaluation.study.areas import Areas, resampled_areas
 from medtl.pretraining.health.probe import patients_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too, from anywhere
+
+from benchmarks.starts import Floats, Rows, draw_rows, logits_after
 
 STRATEGIES = {"random": "full", "imagenet": "linear"}
 

@@ -9,6 +9,7 @@ ratio, and the share of one process's time that is spent in decoders.
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,10 @@ from typing import Any
 from unittest import mock
 
 from PIL import Image
-from radiographs import REAL, Picture, pictures, write_dicoms
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too, from anywhere
+
+from benchmarks.radiographs import REAL, Picture, pictures, write_dicoms
 
 SIZE_PX = 256
 DICOMS, PNGS, SIDE = 500, 1000, 1024

@@ -8,6 +8,7 @@ over the draws, and the seconds that both took.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.levels import draw
 from medtl.data.dataset import open_dataset
 from medtl.encoders.store import start_from
 from medtl.evaluation.metrics import auroc
@@ -24,6 +24,10 @@ from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
 from medtl.inference.runtime import logits_of_rows
 from medtl.pretraining.health.probe import patients_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too, from anywhere
+
+from benchmarks.levels import draw
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -27,9 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from browsing import Tab
 from playwright.sync_api import Page, sync_playwright
-from radiographs import REAL, ROOT, pictures, write_dicoms
 
 import medtl
 from app.case import new_case
@@ -40,6 +38,11 @@ from medtl.review.records import NewCase
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from medtl.review.verify import verify_reviews
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too, from anywhere
+
+from benchmarks.browsing import Tab
+from benchmarks.radiographs import REAL, ROOT, pictures, write_dicoms
 
 FILES, SIDE_PX = 40, 2048
 OPENED, LOOKED_AT_S = 20, 5.0

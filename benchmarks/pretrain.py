@@ -1,10 +1,13 @@
 """Pretraining beside SimCLR as MONAI's and lightly's examples write it, and what a step and a run cost.
 
-    python -m benchmarks.pretrain speed DATASET             # images a second, in turn, medians
-    python -m benchmarks.pretrain share DATASET             # how much of a step is the network's own work
-    python -m benchmarks.pretrain methods DATASET           # every method's step against SimCLR's
-    python -m benchmarks.pretrain memory DATASET            # a run on 100,000 images of 128 px, from the memory map
-    python -m benchmarks.pretrain sooner DATASET --minutes 10 [--start imagenet]   # time to the same kNN accuracy
+    python benchmarks/pretrain.py                       # the first three, on the simulated scans, some minutes
+    python benchmarks/pretrain.py speed DATASET         # images a second, in turn, medians
+    python benchmarks/pretrain.py share DATASET         # how much of a step is the network's own work
+    python benchmarks/pretrain.py methods DATASET       # every method's step against SimCLR's
+    python benchmarks/pretrain.py memory DATASET        # a run on 100,000 images of 128 px, from the memory map
+    python benchmarks/pretrain.py sooner DATASET --minutes 10 [--start imagenet]    # time to the same kNN accuracy
+
+Without DATASET it is the simulated radiographs of `sample_data/`.
 
 The other side is a fair one: decoded and resized images are cached in memory as MONAI's CacheDataset would keep them,
 the random transforms are MONAI's own with the strengths of our views (ours also deform elastically, and read the stored
@@ -36,7 +39,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from benchmarks.views import monai_views
+import medtl
 from medtl.data.dataset import Dataset, open_dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.shards import ShardWriter
@@ -54,6 +57,10 @@ from medtl.pretraining.plan import FROZEN
 from medtl.pretraining.pretrain import training_rows
 from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.views import ViewsConfig
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too, from anywhere
+
+from benchmarks.views import monai_views
 
 CPU = torch.device("cpu")
 
@@ -336,10 +343,22 @@ def sooner(data: Dataset, asked: argparse.Namespace) -> None:
               f"{at['MONAI'] / at['medtl']:.1f} times sooner (goal 3)")  # fmt: skip
 
 
+def simulated(folder: Path) -> Dataset:
+    """The simulated radiographs as a dataset."""
+    samples = Path(__file__).parents[1] / "sample_data"
+    return medtl.ingest(samples / "images", out=folder / "dataset", labels=samples / "labels.csv")
+
+
+WORK = {"speed": speed, "share": share, "methods": methods, "memory": memory, "sooner": sooner}
+UNASKED = ("speed", "share", "methods")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["speed", "share", "methods", "memory", "sooner"])
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument(
+        "words", nargs="*", metavar="[WHAT] [DATASET]",
+        help=f"WHAT: {', '.join(WORK)}; none is {', '.join(UNASKED)}. DATASET: none is the simulated scans",
+    )  # fmt: skip
     parser.add_argument("--side-px", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
@@ -349,11 +368,16 @@ def main() -> None:
     parser.add_argument("--start", choices=list(RATES), default="random", help="sooner")
     parser.add_argument("--scans", type=int, default=100_000, help="memory")
     parser.add_argument("--run-steps", type=int, default=200, help="memory")
-    parser.add_argument("--scratch", type=Path, help="memory: a folder with 2 GB left")
+    parser.add_argument("--scratch", type=Path, help="a folder for what is made on the way; memory: with 2 GB left")
     asked = parser.parse_args()
+    what = [asked.words.pop(0)] if asked.words and asked.words[0] in WORK else list(UNASKED)
+    if len(asked.words) > 1:
+        parser.error(f"expected one of {', '.join(WORK)}, then a dataset's folder; found {' '.join(asked.words)}")
     torch.set_num_threads(asked.threads)
-    work = {"speed": speed, "share": share, "methods": methods, "memory": memory, "sooner": sooner}[asked.what]
-    work(open_dataset(asked.dataset), asked)
+    with tempfile.TemporaryDirectory(prefix="medtl-pretrain-", dir=asked.scratch) as scratch:
+        data = open_dataset(Path(asked.words[0])) if asked.words else simulated(Path(scratch))
+        for name in what:
+            WORK[name](data, asked)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,17 @@ class StrictModel(BaseModel):
 Model = TypeVar("Model", bound=StrictModel)
 
 
+def nearest(word: str, choices: Sequence[str]) -> str | None:
+    """The choice that `word` most likely means, in whatever case it is written; None where none is near."""
+    by_word = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(word.lower(), by_word, n=1, cutoff=0.6)
+    return by_word[near[0]] if near else None
+
+
 def closest(word: str, choices: Sequence[str]) -> str:
     """`; did you mean 'x'?` where a choice is near to `word`, else the list of choices."""
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else f"; choose from: {', '.join(choices)}"
+    near = nearest(word, choices)
+    return f"; did you mean '{near}'?" if near else f"; choose from: {', '.join(choices)}"
 
 
 def build(model: type[Model], values: Mapping[str, Any], *, source: str = "") -> Model:
@@ -71,11 +78,17 @@ def load(model: type[Model], *, file: Path | None, settings: Sequence[str], **va
     merged: dict[str, Any] = {}
     if file is not None:
         try:
-            merged |= _numbers(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+            found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such file") from None
-        except (yaml.YAMLError, TypeError, ValueError, OSError) as problem:
+        except (yaml.YAMLError, ValueError, OSError) as problem:
             raise ConfigError(f"{file}: is not a readable YAML mapping ({problem})") from None
+        if not isinstance(found, dict):
+            kind = "a list" if isinstance(found, list) else "a single value"
+            raise ConfigError(f"{file}: holds {kind}; expected a YAML mapping, lines such as batch_size: 64")
+        if odd := [key for key in found if not isinstance(key, str)]:
+            raise ConfigError(f"{file}: has the key {odd[0]!r}; expected names of settings, such as batch_size: 64")
+        merged |= _numbers(found)
     for setting in settings:
         key, found, value = setting.partition("=")
         if not found:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medtl.config import build, dump, load
+from medtl.config import build, closest, dump, load
 from medtl.errors import ConfigError
 from medtl.finetuning.config import FinetuneConfig
 from medtl.pretraining.pretrain import PretrainConfig
@@ -27,6 +27,9 @@ def read(**values: object) -> PretrainConfig:
         (["lr=fast"], "lr: Input should be a valid number.*found 'fast'"),
         (["lr=-1"], "lr: Input should be greater than 0"),
         (["views.flip=2"], "views.flip: Input should be less than or equal to 1"),
+        (["input_px=0"], r"input_px: Input should be greater than 0 \(found 0\)"),
+        (["input_px=10000000"], r"input_px: Input should be less than or equal to 2048"),
+        (["LR=1"], r"unknown key 'LR'; did you mean 'lr'\?"),
         (["lr"], "--set lr: expected key=value, such as --set batch_size=64"),
         (["lr=[1"], "the value is not YAML"),
     ],
@@ -51,9 +54,15 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing.yaml: no such file"):
         load(PretrainConfig, file=tmp_path / "nothing.yaml", settings=[])
     broken = tmp_path / "broken.yaml"
-    broken.write_text("- a\n- b\n")
-    with pytest.raises(ConfigError, match=r"broken.yaml: is not a readable YAML mapping"):
-        load(PretrainConfig, file=broken, settings=[])
+    for text, said in {
+        "- a\n- b\n": r"holds a list; expected a YAML mapping, lines such as batch_size: 64$",
+        "steps\n": r"holds a single value; expected a YAML mapping",
+        "1: 2\n": r"has the key 1; expected names of settings",
+        "a: [": r"is not a readable YAML mapping",
+    }.items():
+        broken.write_text(text)
+        with pytest.raises(ConfigError, match=rf"broken.yaml: {said}"):
+            load(PretrainConfig, file=broken, settings=[])
 
 
 def test_what_is_dumped_is_read_back_the_same() -> None:
@@ -71,3 +80,10 @@ def test_every_recipe_is_valid(path: Path) -> None:
 @pytest.mark.parametrize("model", [PretrainConfig, FinetuneConfig])
 def test_every_field_is_documented(model: type) -> None:
     assert not [name for name, field in model.model_fields.items() if not field.description]
+
+
+def test_names_of_methods_are_taken_in_any_case() -> None:
+    assert read(method="SimCLR+MAE").method == "simclr+mae"
+    assert closest("MAEE", ["simclr", "mae"]) == "; did you mean 'mae'?"
+    assert closest("dx", ["DX", "CR"]) == "; did you mean 'DX'?"
+    assert closest("zzz", ["DX", "CR"]) == "; choose from: DX, CR"

@@ -8,13 +8,15 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from medtl.config import build
+from medtl.config import build, nearest
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px, find
 from medtl.errors import EncoderError
 from medtl.files import atomic_file, read_json, write_json
 
 BUNDLE = "bundle.json"
+BEST = "best"
+"""In the folder of a run that goes on: the encoder of its best check so far, or of its last good one."""
 RANDOM_START = "random weights"
 """What a bundle says of a start that had learned nothing."""
 SUPERVISED = "supervised on"
@@ -189,13 +191,20 @@ def load_encoder(folder: Path) -> tuple[Encoder, PreprocessSpec, dict[str, Any]]
         EncoderError: no encoder in the folder, an unfinished run, or damaged weights.
     """
     if not folder.is_dir():
+        near = nearest(str(folder), ["random", "imagenet"])
         raise EncoderError(
-            f"{folder}: no such folder or file; expected 'random', 'imagenet', the folder of a run or of a bundle, "
-            "or a ResNet checkpoint (.safetensors, .pth or .pt)"
+            f"{folder}: no such folder or file; "
+            + (f"did you mean '{near}'? If not, " if near else "")
+            + "expected 'random', 'imagenet', the folder of a run or of a bundle, or a ResNet checkpoint "
+            "(.safetensors, .pth or .pt)"
         )
     if not (folder / "encoder.json").is_file():
         if (folder / "config.yaml").is_file():
-            raise EncoderError(f"{folder}: this run has not finished; go on with medtl pretrain --resume")
+            best = folder / BEST
+            raise EncoderError(
+                f"{folder}: this run has not finished; go on with medtl pretrain --resume"
+                + (f", or take {best}, its encoder so far" if (best / "encoder.json").is_file() else "")
+            )
         raise EncoderError(f"{folder}: holds no encoder.json; expected the folder that medtl pretrain or finetune left")
     about = read_json(folder / "encoder.json", error=EncoderError)
     try:

@@ -40,7 +40,7 @@ class FinetuneConfig(StrictModel):
     """How the encoder is adapted: a name of the table that `medtl strategies` prints, or "auto"."""
     network: str | None = None
     """A name of the encoder table; None takes the small default, or what `encoder` brings."""
-    input_px: int | None = None
+    input_px: int | None = Field(default=None, gt=0, le=2048)
     """Side of the network's input in pixels; None takes the encoder's default."""
     steps: int | None = Field(default=None, ge=1)
     """How many steps to train; None chooses by the number of labels."""

@@ -28,11 +28,13 @@ from medtl.inference.population import population
 from medtl.inference.reference import thumbnails_of
 from medtl.pretraining.presets import gentle_for, settled
 from medtl.progress import say
+from medtl.training.memory import naming_lack_of_memory
 from medtl.training.runs import open_run, save_config
 
 OUT_OF_FOLD = "scans to learn from, each judged by a network that had not seen its patient (out of fold)"
 
 
+@naming_lack_of_memory("lower batch_size or input_px")
 def finetune(
     dataset: str | Path,
     *,

@@ -70,7 +70,7 @@ def view_batches(
             for i, (images, detail) in enumerate(shown)
         ]
         images, detail = shown[0]
-        small = round(images.shape[-1] * config.local_side)
+        small = config.local_px(images.shape[-1])
         crops = [
             random_views(
                 images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail, colour=spec.colour

@@ -27,7 +27,7 @@ class PretrainConfig(StrictModel):
     and a step costs half. None is 0.4 for weights that learned elsewhere (ImageNet, a file), else 0."""
     network: str | None = None
     """A name of the encoder table; None takes what `from` brings, else the method's, else what suits the minutes."""
-    input_px: int | None = None
+    input_px: int | None = Field(default=None, gt=0, le=2048)
     """Side of the network's input in pixels; None takes what suits the minutes, the encoder's default with `steps`."""
     grow_from: float = Field(default=1.0, ge=0.25, le=1.0)
     """The side of the first scans as a share of `input_px`; it grows to the full side over the first 60 % of the work.
@@ -73,6 +73,12 @@ class PretrainConfig(StrictModel):
     """Same seed, same data, same machine, same precision: same weights."""
 
     model_config = ConfigDict(populate_by_name=True)
+
+    @field_validator("method")
+    @classmethod
+    def _in_lower_case(cls, value: str) -> str:
+        """Papers write SimCLR and MAE."""
+        return value.lower()
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -160,9 +160,13 @@ def methods_of(text: str) -> dict[str, Method]:
     """The methods that `--method` names: one, or several joined by + that are learned together.
 
     Raises:
-        ConfigError: an unknown name, or one that is there twice.
+        ConfigError: an unknown name, one that is there twice, or none where one should be.
     """
     names = [name.strip() for name in text.split("+")]
+    if "" in names:
+        raise ConfigError(
+            f"method '{text}' lacks a name{' beside +' * ('+' in text)}; choose from: {', '.join(METHODS)}"
+        )
     if len(set(names)) < len(names):
         raise ConfigError(f"method '{text}' names one objective twice; use its weight instead")
     return {name: find_method(name) for name in names}

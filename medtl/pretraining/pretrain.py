@@ -20,7 +20,9 @@ from medtl.encoders.table import Encoder, find
 from medtl.errors import RunError
 from medtl.pretraining.batch import view_batches
 from medtl.pretraining.config import SMALLEST_BATCH, PretrainConfig
+from medtl.pretraining.contrast import check_parts, with_contrast
 from medtl.pretraining.growth import check_growth, side_at, steps_gained
+from medtl.pretraining.health.best import way_on
 from medtl.pretraining.health.inputs import check_scans
 from medtl.pretraining.health.plan import plan_checks
 from medtl.pretraining.health.probe import labeled_set
@@ -36,16 +38,18 @@ from medtl.progress import clock, say
 from medtl.training import together
 from medtl.training.batches import Rows
 from medtl.training.loop import train
+from medtl.training.memory import naming_lack_of_memory
 from medtl.training.pace import Pace
 from medtl.training.precision import choose_precision
 from medtl.training.runs import open_run, save_config
 from medtl.training.schedules import warmup_cosine
 
 FOR_STEPS = 0.97
-"""Of the budget; the rest is for what is written at the end."""
+"""Of the budget, at most; the rest is for what is written at the end."""
 
 
 @together.naming_lost_processes()
+@naming_lack_of_memory("lower batch_size or input_px, or raise accumulate")
 def pretrain(
     dataset: str | Path,
     *,
@@ -113,6 +117,13 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     """Fill in the plan, train, and write the encoder."""
     rows = training_rows(data)
     check_scans(data, rows)
+    batch_size = batch_size_of(plan, scans=len(rows))
+    check_parts(plan, batch_size=batch_size)
+    part_size = batch_size // plan.accumulate
+    sampler = Sampler(
+        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
+    )
+    plan = with_contrast(plan, data, rows, sampler)
     labeled = labeled_set(data, plan.labels) if plan.labels else None
     if not resume:
         plan = planned(plan, data, scans=len(rows))
@@ -123,13 +134,10 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     encoder = start.encoder
     freeze_first(encoder, frozen)
     module, resolved = build_weighted(plan.method, plan.objective, plan.weights, encoder)
-    batch_size = batch_size_of(plan, scans=len(rows))
-    part_size = batch_size // plan.accumulate
-    sampler = Sampler(
-        data.manifest, rows, copies=copies_of(data), pairs=plan.pairs, batch_size=part_size, seed=plan.seed
-    )
     check_growth(plan.method, plan.grow_from)
     input_px = start.spec.input_px or encoder.input_px
+    if module.n_crops:
+        plan.views.check_local(input_px)
     seconds = FOR_STEPS * 60 * plan.minutes
     pace = Pace(steps=plan.steps) if plan.steps else Pace(seconds=seconds)
     least_px = find(encoder.name).least_px(encoder.dims)
@@ -167,7 +175,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         else None
     )
     if pace.seconds is not None:
-        pace.seconds = together.from_first(lambda: max(1.0, seconds - (time.monotonic() - began)))
+        pace.seconds = together.from_first(lambda: _for_steps(60 * plan.minutes, watch, began=began))
     train(
         title="pretraining",
         module=module,
@@ -182,9 +190,13 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
         accumulate=plan.accumulate,
         precision=precision,
         after_step=_after_step(module, watch),
+        way_on=lambda: way_on(folder, lr=lr),
         enough=lambda done, share: together.from_first(lambda: watch is not None and watch.enough(done, share)),
     )
-    stopped = together.from_first(lambda: watch.finish() if watch else {})
+    ends = None if plan.steps else began + 60 * plan.minutes
+    stopped = together.from_first(
+        lambda: watch.finish(seconds_left=None if ends is None else ends - time.monotonic()) if watch else {}
+    )
     learned = training.learned(stopped["best_step"])
     about = {
         "method": plan.method,
@@ -195,6 +207,18 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     }
     together.from_first(lambda: _write(folder, encoder, start.spec, about, watch))
     say(f"done in {clock(time.monotonic() - began)}: {folder / 'encoder.safetensors'}")
+
+
+def _for_steps(budget: float, watch: Watch | None, *, began: float) -> float:
+    """Seconds of the budget for steps, now that all else is ready: without what the end will take."""
+    end = max((1 - FOR_STEPS) * budget, watch.draw_first() if watch else 0.0)
+    ready = time.monotonic() - began
+    if (left := budget - ready - end) < 1:
+        say(
+            f"getting ready took {clock(ready)} and the end takes about {clock(end)}, of {clock(budget)}: little more "
+            "than a step can be learned, and the time will not be kept; give more --minutes"
+        )
+    return max(1.0, left)
 
 
 def _write(folder: Path, encoder: Encoder, spec: PreprocessSpec, about: dict[str, Any], watch: Watch | None) -> None:
@@ -236,8 +260,8 @@ def training_rows(data: Dataset) -> Rows:
     rows = np.flatnonzero(data.manifest["split"].to_numpy() != "test").astype(np.int64)
     if len(rows) < SMALLEST_BATCH:
         raise RunError(
-            f"{data.folder}: has {len(rows)} scan{'s' * (len(rows) != 1)} outside its test part; contrasting scans "
-            f"with each other needs at least {SMALLEST_BATCH}"
+            f"{data.folder}: has {len(rows)} scan{'s' * (len(rows) != 1)} outside its test part, and a batch needs at "
+            f"least {SMALLEST_BATCH}; ingest more (--add), or start from ImageNet with medtl finetune"
         )
     return rows
 

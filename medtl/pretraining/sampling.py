@@ -64,6 +64,11 @@ class Sampler:
                     scans = self.rows[members]
                     self._partners |= {int(row): scans[scans != row] for row in scans}
 
+    @property
+    def groups(self) -> int:
+        """Into how many groups its scans fall; scans of one group are never told apart."""
+        return len(np.unique(self._group[self.rows]))
+
     def at(self, step: int) -> Chosen:
         """The batch of a step."""
         first = batch_rows(self.rows, step=step, batch_size=self.batch_size, seed=self._seed)

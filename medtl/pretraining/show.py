@@ -51,7 +51,7 @@ def show_views(
         columns[f"view {i + 1}"] = random_views(
             images, config, draws.named(f"whole {i}"), detail=detail, colour=spec.colour
         )
-    small = round(images.shape[-1] * config.local_side)
+    small = config.local_px(images.shape[-1])
     for i in range(min(CROPS, n_crops)):
         columns[f"crop {i + 1}"] = random_views(
             images, config.local(), draws.named(f"crop {i}"), side_px=small, detail=detail, colour=spec.colour

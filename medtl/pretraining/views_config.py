@@ -1,8 +1,13 @@
 """How strongly views differ from the scan."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from medtl.config import StrictModel
+from medtl.errors import ConfigError
+
+SMALLEST_CROP_PX = 8
+"""In less no network sees anything."""
 
 
 class ViewsConfig(StrictModel):
@@ -46,6 +51,33 @@ class ViewsConfig(StrictModel):
     """Share of the scan's area that a small crop shows, for objectives that want such."""
     local_side: float = Field(default=0.5, gt=0.0, le=1.0)
     """Side of a small crop as a share of a whole view's."""
+
+    @field_validator("crop_area", "local_area")
+    @classmethod
+    def _is_share(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if not 0 < low <= high <= 1:
+            raise PydanticCustomError("share", "Input should be [low, high] with 0 < low <= high <= 1")
+        return value
+
+    def local_px(self, side_px: int) -> int:
+        """Side of a small crop where whole views have this side, in pixels."""
+        return round(side_px * self.local_side)
+
+    def check_local(self, side_px: int) -> None:
+        """Make sure that something can be seen in small crops.
+
+        Args:
+            side_px: of whole views, once they have grown.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        if (small := self.local_px(side_px)) < SMALLEST_CROP_PX:
+            raise ConfigError(
+                f"views.local_side: {self.local_side:g} of views of {side_px} px makes small crops of {small} px; "
+                f"they need {SMALLEST_CROP_PX}: raise local_side, or input_px"
+            )
 
     def local(self) -> "ViewsConfig":
         """The same for small crops."""

@@ -26,6 +26,7 @@ from medtl.training.pace import Pace
 from medtl.training.precision import Precision, computing
 from medtl.training.together import any_of, connect, from_first, mean_of, rank
 
+CHECKPOINT = "checkpoint"
 CHECKPOINT_EVERY_S = 30.0
 METRICS_EVERY = 10
 TWICE_S = 1.0
@@ -51,6 +52,7 @@ def train(
     averaged: AveragedModel | None = None,
     after_step: Callable[[int, float], dict[str, float]] | None = None,
     enough: Callable[[int, float], bool] | None = None,
+    way_on: Callable[[], str] = lambda: "start anew with a lower --set lr=",
 ) -> None:
     """Train `module` until `pace` is finished, leaving `metrics.jsonl` and `checkpoint/` in `folder`.
 
@@ -70,16 +72,17 @@ def train(
         after_step: called with the number of steps and the share of the work that are done; may return figures to log.
         enough: called with the number of steps and the share that are done once they are logged, also before the first
             step and after the last; True ends the training, and what it raises stops it without another checkpoint.
+        way_on: what to do where the loss or its gradient is not finite, in words.
 
     Raises:
-        RunError: the loss or its gradient is not finite; the last checkpoint before it is kept.
+        RunError: the loss or its gradient is not finite; the last checkpoint before it is kept, if there is one.
         Stopped: the user interrupted; everything is saved.
     """
     fabric = connect()
     wrapped, wrapped_optimizer = fabric.setup(module, optimizer)
     kept = {"module": module} | ({"averaged": averaged} if averaged is not None else {})
     top_rates = [group["lr"] for group in optimizer.param_groups]
-    checkpoint = folder / "checkpoint"
+    checkpoint = folder / CHECKPOINT
     if resume and _is_everywhere(checkpoint, fabric.device):
         pace.load(load_checkpoint(checkpoint, modules=kept, optimizer=optimizer, identity=identity))
         say(f"{title}: going on after step {pace.done:,} of {pace.expected:,}")
@@ -109,14 +112,14 @@ def train(
             wrapped_optimizer.zero_grad()
             value, figures = _gradients(fabric, wrapped, batch_at, step=step, accumulate=accumulate)
             norm = gradient_norm(module)
-            _check_finite(folder, step, loss=value, gradient=norm)
+            _check_finite(folder, step, way_on, loss=value, gradient=norm)
             wrapped_optimizer.step()
             if averaged is not None:
                 averaged.update_parameters(module)
             pace.step()
             done = pace.done
             checked = after_step(done, pace.share) if after_step else {}
-            figures = {"loss": value, "grad_norm": round(norm, 4)} | figures | checked
+            figures = {"loss": value, "grad_norm": float(f"{norm:.4g}")} | figures | checked
             speed = (done - first) * batch_size / (time.monotonic() - began)
             if done % METRICS_EVERY == 0 or checked or pace.finished:
                 line = {"step": done, "lr": optimizer.param_groups[0]["lr"], "images_per_s": round(speed, 1)}
@@ -172,12 +175,13 @@ def _is_everywhere(checkpoint: Path, device: torch.device) -> bool:
     return there
 
 
-def _check_finite(folder: Path, step: int, **numbers: float) -> None:
+def _check_finite(folder: Path, step: int, way_on: Callable[[], str], **numbers: float) -> None:
     for name, number in numbers.items():
         if not math.isfinite(number):
+            kept = "; the checkpoint before it is kept" if (folder / CHECKPOINT).is_dir() else ""
             raise RunError(
-                f"{folder}: the {name} became {number} at step {step:,}; the checkpoint before it is kept. "
-                "Start anew with a lower --set lr=, and look for blank scans in the dataset's report"
+                f"{folder}: the {name} became {number} at step {step:,}{kept}; {way_on()}, and look for blank scans in "
+                "the dataset's report"
             )
 
 

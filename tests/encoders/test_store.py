@@ -104,6 +104,9 @@ def test_what_does_not_fit_is_refused(run: Path, tmp_path: Path) -> None:
         EncoderError, match="no such folder or file; expected 'random', 'imagenet', the folder of a run"
     ):
         start_from(tmp_path / "nothing", spec=SPEC)
+    for near in ("imagnet", "ImageNet"):
+        with pytest.raises(EncoderError, match=rf"^{near}: no such folder or file; did you mean 'imagenet'\?"):
+            start_from(near, spec=SPEC)
 
 
 VOLUMES = PreprocessSpec(dims=3, size_px=32, spacing_mm=1.5, window=("lung", "bone"))

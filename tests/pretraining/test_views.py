@@ -6,6 +6,8 @@ import pytest
 import torch
 from scipy import ndimage
 
+from medtl.config import load
+from medtl.errors import ConfigError
 from medtl.pretraining.draws import Draws
 from medtl.pretraining.views import GENTLE, ViewsConfig, random_views
 
@@ -213,3 +215,25 @@ def test_blur_of_a_volume_equals_a_gaussian_filter() -> None:
             for sigma in torch.linspace(0.1, 1.0, 60).tolist()
         ]
         assert min(errors) < 0.08, "as in the plane: the kernel is cut at 2 sigma of the widest"
+
+
+@pytest.mark.parametrize("key", ["crop_area", "local_area"])
+@pytest.mark.parametrize("area", ["[-1,1]", "[0,0]", "[0.9,0.2]", "[0.5,2.0]"])
+def test_areas_are_shares_of_the_scan(key: str, area: str) -> None:
+    with pytest.raises(ConfigError) as problem:
+        load(ViewsConfig, file=None, settings=[f"{key}={area}"])
+    said = str(problem.value)
+    assert (
+        said.startswith(f"{key}: Input should be [low, high] with 0 < low <= high <= 1 (found [") and "\n" not in said
+    )
+
+
+def test_small_crops_must_show_something() -> None:
+    config = ViewsConfig(local_side=0.2)
+    config.check_local(40)
+    assert config.local_px(40) == 8
+    said = (
+        "views.local_side: 0.2 of views of 32 px makes small crops of 6 px; they need 8: raise local_side, or input_px"
+    )
+    with pytest.raises(ConfigError, match=said):
+        config.check_local(32)

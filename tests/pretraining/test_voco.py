@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from medtl.encoders.table import build_encoder
+from medtl.errors import ConfigError
 from medtl.pretraining.draws import Draws
 from medtl.pretraining.objectives.voco import (
     VoCo,
@@ -102,6 +103,16 @@ def test_reaches_every_weight_and_repeats(network: str, side: int, dims: int) ->
     assert torch.equal(loss, objective(batch(images))[0]) and not torch.equal(loss, objective(batch(images, seed=1))[0])
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.encoder.parameters())
+
+
+def test_a_grid_that_leaves_nothing_to_see_is_refused() -> None:
+    said = "objective.grid: 100 crops along 32 px leave 0 px to each, less than 4; the largest grid is 8"
+    with pytest.raises(ConfigError, match=said):
+        voco(32, 2, grid=100)
+    objective = voco(32, 2, grid=8)
+    assert torch.isfinite(objective(batch(blobs(4, 32)))[0])
+    with pytest.raises(ConfigError, match="8 crops along 16 px leave 2 px"):
+        objective(batch(blobs(4, 16)))  # a run may see scans at another side than its start did
 
 
 @pytest.mark.slow

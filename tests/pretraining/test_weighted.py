@@ -88,6 +88,9 @@ def test_each_is_told_that_a_step_is_done(rotation, monkeypatch) -> None:
                                         "did you mean 'rotation'?"),
         ({"weights": {"x": 1.0}}, "write weights.METHOD; choose from: simclr, rotation"),
         ({"weights": {"rotation": -1.0}}, "weights.rotation: is -1; expected 0 or more"),
+        ({"method": "simclr", "weights": {"simclr": 0}}, "weights: all are 0, so nothing is learned; give simclr a "
+                                                         "weight above 0"),
+        ({"weights": {"rotation": 0.0, "simclr": 0.0}}, "weights: all are 0"),
         ({"objective": {"temperature": 0.1}}, "objective: 'temperature' is none of the methods of this run, write "
                                               "objective.METHOD; choose from: simclr, rotation"),
         ({"objective": {"simcl": {"temperature": 0.1}}}, "did you mean 'simclr'?"),
@@ -99,6 +102,8 @@ def test_each_is_told_that_a_step_is_done(rotation, monkeypatch) -> None:
         ({"method": "simclr", "weights": {"rotation": 1.0}}, "weights: 'rotation' is none of the methods of this run"),
         ({"method": "simclr", "objective": {"temprature": 1}}, "objective: unknown key 'temprature'; did you mean"),
         ({"method": "simclr+rotatoin"}, "unknown method 'rotatoin'; did you mean 'rotation'?"),
+        ({"method": "simclr+"}, "method 'simclr+' lacks a name beside +; choose from: simclr, moco"),
+        ({"method": ""}, "method '' lacks a name; choose from: simclr"),
         ({"method": "simclr+simclr"}, "method 'simclr+simclr' names one objective twice; use its weight instead"),
     ],
 )  # fmt: skip

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from medtl.data.dataset import Dataset
 from medtl.files import atomic_file
 from medtl.pretraining.health.neighbours import flat_map, nearest, queries_of
+from medtl.pretraining.health.probe import LabeledSet
 from medtl.pretraining.health.rules import OUTPUTS, Check, checks_of, sentence
 from medtl.training.batches import Rows
 
@@ -38,6 +40,23 @@ class Scene:
     groups: list[str]
     grouped_by: str
     start: Tensor
+
+
+def grouping(data: Dataset, sample: Rows, labeled: LabeledSet | None) -> dict[str, Any]:
+    """What colours the scans of the sample: their label, else their modality or scanner where there are several."""
+    if labeled:
+        absent = f"no {labeled.findings[0]}" if len(labeled.findings) == 1 else "no finding"
+        names = [""] * len(sample)
+        for i, values in enumerate(labeled.everything[sample]):
+            if not np.isnan(values).all():
+                present = np.flatnonzero(values == 1)
+                names[i] = labeled.findings[present[0]] if len(present) else absent
+        return {"groups": names, "grouped_by": "label"}
+    for column in ("modality", "manufacturer", "scanner"):
+        values = data.manifest[column].to_numpy(dtype=object, na_value="")[sample]
+        if len(set(values) - {""}) > 1:
+            return {"groups": [str(value) for value in values], "grouped_by": column}
+    return {"groups": [""] * len(sample), "grouped_by": ""}
 
 
 def draw_health(
@@ -81,7 +100,9 @@ def draw_health(
     )
     outputs = [(line["step"], line[key]) for line in trained for key in line if key.split(".")[-1] == OUTPUTS]
     if outputs:
-        twin.plot(*zip(*outputs, strict=True), ".", color=PALETTE[1], alpha=0.35, markersize=4, label="of the outputs")
+        twin.plot(*zip(*outputs, strict=True), ".", color=PALETTE[1], alpha=0.6, markersize=4, label="of the outputs")
+        highest = max([value for _, value in outputs] + [check["spread"] for check in checks])
+        twin.set_ylim(0, 1.05 * highest or 1)
         twin.legend(fontsize=8, frameon=False, loc="lower right")
     _curves(
         axes[2], checks, "alignment", "uniformity", names=("alignment", "uniformity"),

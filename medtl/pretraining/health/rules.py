@@ -22,6 +22,8 @@ LEAST_KEPT = 1 / 3
 RESTORING = ("masking", "restoration")
 """Families that begin flat: what all scans have in common is learned first."""
 SPREADS = 1.05
+LEAST_GRADIENT = 1e-8
+"""AdamW's epsilon: what is shorter moves no weight."""
 RANK_GAIN, UNIFORMITY_GAIN = 1.01, 0.01
 """Less than this is no improvement."""
 
@@ -66,6 +68,16 @@ def collapsed(checks: Sequence[Check], *, steps: int, method: str) -> bool:
     if len(late) < 2 or not all(flat(check, checks[0]) for check in late[-2:]):
         return False
     return not spreads(late[-2:], method)
+
+
+def without_gradient(check: Check) -> bool:
+    """Whether the step of this check had nothing to learn."""
+    return "grad_norm" in check and float(check["grad_norm"]) < LEAST_GRADIENT
+
+
+def stands_still(checks: Sequence[Check]) -> bool:
+    """Whether the last two checks had no gradient. No warm-up ends that: weights that do not move find none."""
+    return len(checks) > 1 and all(map(without_gradient, checks[-2:]))
 
 
 def spreads(checks: Sequence[Check], method: str) -> bool:
@@ -113,6 +125,9 @@ def sentence(checks: Sequence[Check], *, steps: int, method: str) -> str:
     told = f"RankMe {start['rankme']:.0f} → {now['rankme']:.0f}"
     if len(checks) == 1:
         return f"Just started: RankMe {now['rankme']:.0f}, spread {now['spread']:.2f}"
+    if without_gradient(now):
+        begin = "Nothing is learned." if stands_still(checks) else "Look closer, is anything learned?"
+        return f"{begin} The gradient is 0: {told}"
     if what := flat(now, start):
         told += f", {what}"
         if _warm(now, steps):
@@ -137,6 +152,13 @@ _WAYS = {
     "vicreg": "objective.variance_weight=50",
 }
 """Of methods that have a setting against collapse: that setting."""
+
+
+NO_GRADIENT = (
+    "look at loss in metrics.jsonl: do nearly all scans belong to one patient, so that nothing is compared, or are "
+    "settings of objective or weights at their end? Start anew with other settings, or another --method"
+)
+"""What to do where there is no gradient."""
 
 
 def advice(method: str, *, lr: float, batch_size: int) -> str:

@@ -15,23 +15,37 @@ from torch import Tensor
 from medtl.data.dataset import Dataset
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.embed import BATCH, embed
-from medtl.encoders.store import load_weights, save_encoder
+from medtl.encoders.store import BEST, load_weights, save_encoder
 from medtl.encoders.table import Encoder
 from medtl.errors import RunError
-from medtl.files import read_json
 from medtl.pretraining.draws import Draws
+from medtl.pretraining.health.best import best_step, way_on
 from medtl.pretraining.health.figures import alignment, rankme, spread, uniformity
 from medtl.pretraining.health.inputs import check_unchanged, manifest_digest
-from medtl.pretraining.health.picture import Scene, draw_health
+from medtl.pretraining.health.picture import Scene, draw_health, grouping
 from medtl.pretraining.health.plan import CheckPlan, evenly
 from medtl.pretraining.health.probe import LabeledSet, patients_of
-from medtl.pretraining.health.rules import advice, checks_of, collapsed, flat, improvements, probed, read_lines, stalled
+from medtl.pretraining.health.rules import (
+    NO_GRADIENT,
+    advice,
+    checks_of,
+    collapsed,
+    flat,
+    improvements,
+    probed,
+    read_lines,
+    stalled,
+    stands_still,
+    without_gradient,
+)
 from medtl.pretraining.views import ViewsConfig, random_views
 from medtl.progress import say
 from medtl.training.batches import Rows
 
 DRAWING_SHARE = 0.008
 """Of the time so far that drawing may take while the run goes on."""
+THOROUGH = 3
+"""What a picture with the better map takes, in quick ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +94,12 @@ class Watch:
     ) -> None:
         self._encoder, self._data, self._spec = encoder, data, spec
         self._plan, self._training, self._folder, self._labeled = plan, training, folder, labeled
-        self._metrics, self._best = folder / "metrics.jsonl", folder / "best"
+        self._metrics, self._best = folder / "metrics.jsonl", folder / BEST
         self._sample = evenly(rows, plan.scans)
         self._seen = np.union1d(self._sample, labeled.rows) if labeled else self._sample
         self._digest = manifest_digest(data)
         self._began, self._spent, self._drawing, self._last_drawing = time.monotonic(), 0.0, 0.0, 0.5
+        self._first_drawing = 0.0
         self._fresh, self._over, self._done, self._share = True, False, 0, 0.0
         with _Timed(self, "_spent"):
             self._at_start, self._now = self._look()
@@ -92,8 +107,14 @@ class Watch:
             patients=patients_of(data.manifest)[self._sample],
             thumbnails=self._thumbnails,
             start=self._now,
-            **_grouping(data, self._sample, labeled),
+            **grouping(data, self._sample, labeled),
         )
+
+    def draw_first(self) -> float:
+        """Draw the start, and say how many seconds the last check and picture will take, by what the first took."""
+        with _Timed(self, "_first_drawing"):
+            self._picture(thorough=False)
+        return self._spent + self._first_drawing
 
     def after_step(self, done: int, share: float) -> dict[str, float]:
         """Figures to log where a check is due.
@@ -114,7 +135,7 @@ class Watch:
         """Judge a check once it is logged: True where it is time to stop.
 
         Raises:
-            RunError: the network has collapsed.
+            RunError: the network has collapsed, or there is no gradient.
         """
         self._done, self._share = done, share
         if not self._fresh:
@@ -126,9 +147,9 @@ class Watch:
                     log.write(json.dumps({"step": 0} | self._at_start) + "\n")
             checks = checks_of(read_lines(self._metrics))
             self._forget_what_a_kill_cut_off(checks)
-            if collapsed(checks, steps=self._training.steps, method=self._training.method):
+            if what := self._alarm(checks):
                 self._draw(last=True)
-                raise RunError(self._alarm(checks))
+                raise RunError(f"{self._folder}: {what}")
             if self._is_best(checks) and checks[-1]["step"] == done:
                 about = {"history": [*self._training.history, self._training.learned(done)], "step": done}
                 save_encoder(self._best, self._encoder, spec=self._spec, about=about)
@@ -136,15 +157,18 @@ class Watch:
         self._draw(last=False)
         return self._over
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, *, seconds_left: float | None = None) -> dict[str, Any]:
         """Leave the encoder that is to be written: with a probe that of the best check, else the last.
+
+        Args:
+            seconds_left: of the run's minutes, which decide how thorough the last picture is; None does not count.
 
         Returns:
             What `encoder.json` says about the end: why, after which step, and which step the weights are of.
         """
         checks = checks_of(read_lines(self._metrics))
         kept, watched = self._done, "AUROC of the probes" if self._labeled else "RankMe or uniformity"
-        if self._labeled and (found := self._best_step()) is not None:
+        if self._labeled and (found := best_step(self._folder)) is not None:
             load_weights(self._encoder.net, self._best / "encoder.safetensors", error=RunError)
             kept = found
             best, start = max(probed(check) for check in checks[1:]), probed(checks[0])
@@ -156,11 +180,11 @@ class Watch:
             say(f"stopped after step {self._done:,}, at {100 * self._share:.0f} % of the run: {reason}")
         else:
             reason = "to the end"
-        self._draw(last=True)
-        total = time.monotonic() - self._began
+        self._draw(last=True, thorough=seconds_left is None or seconds_left > THOROUGH * self._first_drawing)
+        total, drawing = time.monotonic() - self._began, self._drawing + self._first_drawing
         say(
             f"health checks took {100 * self._spent / total:.1f} % of the time, their pictures "
-            f"{100 * self._drawing / total:.1f} %"
+            f"{100 * drawing / total:.1f} %"
         )
         return {"reason": reason, "step": self._done, "best_step": kept}
 
@@ -173,8 +197,7 @@ class Watch:
         seen = embed(self._encoder, self._data, self._seen, self._spec)
         if not torch.isfinite(seen).all():
             raise RunError(
-                f"{self._folder}: the embeddings are not finite; the last checkpoint is kept. Start anew with a "
-                f"lower --set lr=, such as {self._training.lr / 3:.1g}"
+                f"{self._folder}: the embeddings are not finite; {way_on(self._folder, lr=self._training.lr)}"
             )
         now = seen[np.searchsorted(self._seen, self._sample)]
         figures = {
@@ -213,49 +236,45 @@ class Watch:
             return False
         if self._labeled:
             return improvements(checks)[-1] == int(checks[-1]["step"])
-        return not flat(checks[-1], checks[0])
+        return not flat(checks[-1], checks[0]) and not without_gradient(checks[-1])
 
     def _forget_what_a_kill_cut_off(self, checks: list[Any]) -> None:
         """Best weights of a step behind the checkpoint that a run goes on from are of a run that is no more."""
-        if (best := self._best_step()) is not None and best > checks[-1]["step"]:
+        if (best := best_step(self._folder)) is not None and best > checks[-1]["step"]:
             self.tidy()
 
-    def _best_step(self) -> int | None:
-        if not (self._best / "encoder.json").is_file():
-            return None
-        return int(read_json(self._best / "encoder.json", error=RunError)["step"])
-
     def _alarm(self, checks: list[Any]) -> str:
+        """What has gone wrong for good and what to do; empty where the run may go on."""
         start, now, training = checks[0], checks[-1], self._training
-        kept = self._best_step()
+        if stands_still(checks):
+            steps = f"{checks[-2]['step']:,} and {now['step']:,}"
+            return f"the gradient was 0 at steps {steps}, so nothing is learned; {NO_GRADIENT}"
+        if not collapsed(checks, steps=training.steps, method=training.method):
+            return ""
+        kept = best_step(self._folder)
         before = "" if kept is None else f"; the encoder of step {kept:,}, before it, is in {self._best}"
         todo = advice(training.method, lr=training.lr, batch_size=training.batch_size)
         return (
-            f"{self._folder}: the network collapsed by step {now['step']:,}: all scans look alike "
-            f"({flat(now, start)}); {todo}{before}"
+            f"the network collapsed by step {now['step']:,}: all scans look alike ({flat(now, start)}); {todo}{before}"
         )
 
-    def _draw(self, *, last: bool) -> None:
+    def _draw(self, *, last: bool, thorough: bool = True) -> None:
         """Draw at the end, and meanwhile as often as it costs next to nothing."""
         elapsed = time.monotonic() - self._began
         if not last and self._drawing + self._last_drawing > DRAWING_SHARE * elapsed:
             return
         before = self._drawing
         with _Timed(self, "_drawing"):
-            title = f"{self._encoder.name}, {self._training.method}"
-            lines, steps = read_lines(self._metrics), max(self._done, self._training.steps)
-            path = self._folder / "health.png"
-            draw_health(
-                path,
-                lines,
-                self._scene,
-                self._now,
-                title=title,
-                method=self._training.method,
-                steps=steps,
-                thorough=last,
-            )
+            self._picture(thorough=last and thorough)
         self._last_drawing = self._drawing - before
+
+    def _picture(self, *, thorough: bool) -> None:
+        title = f"{self._encoder.name}, {self._training.method}"
+        lines = read_lines(self._metrics) or [{"step": 0} | self._at_start]
+        draw_health(
+            self._folder / "health.png", lines, self._scene, self._now, title=title, method=self._training.method,
+            steps=max(self._done, self._training.steps), thorough=thorough,
+        )  # fmt: skip
 
     def _thumbnails(self, places: Rows) -> npt.NDArray[np.uint8]:
         """Scans of the sample as pictures of 96 px or so: colour or the first channel, of volumes the central slice."""
@@ -280,20 +299,3 @@ class _Timed:
     def __exit__(self, *_: object) -> None:
         counted = getattr(self._owner, self._counter) + time.monotonic() - self._began
         setattr(self._owner, self._counter, counted)
-
-
-def _grouping(data: Dataset, sample: Rows, labeled: LabeledSet | None) -> dict[str, Any]:
-    """What colours the scans of the sample: their label, else their modality or scanner where there are several."""
-    if labeled:
-        absent = f"no {labeled.findings[0]}" if len(labeled.findings) == 1 else "no finding"
-        names = [""] * len(sample)
-        for i, values in enumerate(labeled.everything[sample]):
-            if not np.isnan(values).all():
-                present = np.flatnonzero(values == 1)
-                names[i] = labeled.findings[present[0]] if len(present) else absent
-        return {"groups": names, "grouped_by": "label"}
-    for column in ("modality", "manufacturer", "scanner"):
-        values = data.manifest[column].to_numpy(dtype=object, na_value="")[sample]
-        if len(set(values) - {""}) > 1:
-            return {"groups": [str(value) for value in values], "grouped_by": column}
-    return {"groups": [""] * len(sample), "grouped_by": ""}

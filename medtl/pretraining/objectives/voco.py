@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from medtl.config import StrictModel
 from medtl.encoders.table import Encoder, find
+from medtl.errors import ConfigError
 from medtl.pretraining.batch import Views
 from medtl.pretraining.draws import Draws
 from medtl.pretraining.objectives.parts import projector
 
 SMALLEST_CROP_PX = 32
+"""Smaller crops are enlarged, ..."""
+LEAST_CROP_PX = 4
+"""... but in less than this there is nothing to see."""
 
 
 class VoCoConfig(StrictModel):
@@ -49,6 +53,7 @@ class VoCo(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.config = config
+        crop_side(encoder.input_px, config.grid)
         self.smallest_px = min(SMALLEST_CROP_PX, find(encoder.name).least_px(encoder.dims))
         self.projection = projector(encoder.embedding_dim, encoder.embedding_dim, config.projection_dim)
 
@@ -56,7 +61,7 @@ class VoCo(nn.Module):
         """The loss, and the share of random crops that are most like the base crop they overlap most."""
         images, grid = views.whole[:, 0], self.config.grid
         side = images.shape[-1]
-        crop = side // grid
+        crop = crop_side(side, grid)
         bases = base_corners(side, grid, images.ndim - 2).to(images.device)
         corners = random_corners(views.draws.named("voco"), self.config.crops, side - crop, images.ndim - 2)
         z = self._projected(crops_at(images, torch.cat([bases.expand(len(images), -1, -1), corners], dim=1), crop))
@@ -79,6 +84,20 @@ class VoCo(nn.Module):
 
     def after_step(self, done: float) -> None:
         """Nothing moves but parameters."""
+
+
+def crop_side(side: int, grid: int) -> int:
+    """A crop's side in pixels, of views of this side.
+
+    Raises:
+        ConfigError: the grid is too fine.
+    """
+    if (crop := side // grid) < LEAST_CROP_PX:
+        raise ConfigError(
+            f"objective.grid: {grid} crops along {side} px leave {crop} px to each, less than {LEAST_CROP_PX}; the "
+            f"largest grid is {side // LEAST_CROP_PX}"
+        )
+    return crop
 
 
 def base_corners(side: int, grid: int, dims: int) -> Tensor:

@@ -78,6 +78,9 @@ def build_weighted(
             )
     if wrong := [name for name, weight in weights.items() if weight < 0]:
         raise ConfigError(f"weights.{wrong[0]}: is {weights[wrong[0]]:g}; expected 0 or more")
+    counted = {name: weights.get(name, 1.0) for name in methods}
+    if not any(counted.values()):
+        raise ConfigError(f"weights: all are 0, so nothing is learned; give {next(iter(methods))} a weight above 0")
     built: dict[str, Objective] = {}
     settings: dict[str, Any] = {}
     for name, row in methods.items():
@@ -91,5 +94,4 @@ def build_weighted(
         config = build(found.Config, said, source=source)
         settings[name] = config.model_dump(mode="json")
         built[name] = found(encoder, config)
-    counted = {name: weights.get(name, 1.0) for name in methods}
     return Weighted(built, counted), {"objective": settings if several else settings[name], "weights": counted}

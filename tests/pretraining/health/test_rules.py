@@ -5,7 +5,15 @@ import re
 import pytest
 
 from medtl.pretraining.health.plan import plan_checks
-from medtl.pretraining.health.rules import advice, collapsed, flat, improvements, sentence, stalled
+from medtl.pretraining.health.rules import (
+    advice,
+    collapsed,
+    flat,
+    improvements,
+    sentence,
+    stalled,
+    stands_still,
+)
 from medtl.pretraining.methods import METHODS
 
 # (RankMe, spread) from the start on, recorded with `medtl pretrain` for a minute each.
@@ -126,3 +134,16 @@ def test_what_restores_may_begin_flat() -> None:
     assert collapsed(begun, steps=1000, method="simclr") and collapsed(begun, steps=1000, method="simclr+genesis")
     assert sentence(begun, steps=1000, method="mae").startswith("Still flat, and spreading: RankMe 6 → 2")
     assert sentence(stuck, steps=1000, method="mae").startswith("Collapsed, scans look alike")
+
+
+def test_two_checks_without_a_gradient_are_an_alarm_even_while_warming_up() -> None:
+    """SimCLR on 40 scans of one patient: each view is compared with its partner alone, and the loss is 0."""
+    curve = checks([(14.1, 0.13), (13.9, 0.128), (13.8, 0.127)], grad_norm=[0.5, 0.0, 0.0])
+    del curve[0]["grad_norm"]  # the start has none
+    assert not stands_still(curve[:1]) and not stands_still(curve[:2]) and stands_still(curve)
+    assert sentence(curve, steps=20_000, method="simclr").startswith("Nothing is learned. The gradient is 0: RankMe 14")
+    once = sentence(curve[:2], steps=20_000, method="simclr")
+    assert once.startswith("Look closer, is anything learned? The gradient is 0")
+    for small in (1e-6, 1e-4):  # of a loss with a small weight, which AdamW makes up for
+        alive = [curve[0], *[check | {"grad_norm": small, "rankme": 20.0} for check in curve[1:]]]
+        assert not stands_still(alive) and sentence(alive, steps=200, method="simclr").startswith("Looks healthy")

@@ -16,7 +16,7 @@ from torch import Tensor
 import medtl
 from medtl.data.dataset import Dataset
 from medtl.encoders.store import load_encoder
-from medtl.errors import DatasetError, LabelError, RunError
+from medtl.errors import DatasetError, EncoderError, LabelError, RunError
 from medtl.pretraining.batch import Views
 from medtl.pretraining.health import watch as watching
 from medtl.pretraining.objectives import simclr
@@ -170,26 +170,58 @@ def test_a_network_that_collapses_is_stopped(
         assert load_encoder(tmp_path / "run/best")[2]["step"] < checks[-2]["step"]
 
 
+def spoiled_at(monkeypatch: pytest.MonkeyPatch, call: int, factor: float) -> None:
+    """From this call of the objective on its gradient is multiplied; the loss itself stays finite."""
+    forward, calls = simclr.SimCLR.forward, []
+
+    def spoiled(self: simclr.SimCLR, views: Views) -> tuple[Tensor, dict[str, float]]:
+        loss, figures = forward(self, views)
+        calls.append(1)
+        if len(calls) >= call:
+            loss.register_hook(lambda gradient: gradient * factor)
+        return loss, figures
+
+    monkeypatch.setattr(simclr.SimCLR, "forward", spoiled)
+
+
 def test_a_gradient_that_is_nan_stops_before_it_spoils_the_weights(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    forward, calls = simclr.SimCLR.forward, []
-
-    def poisoned(self: simclr.SimCLR, views: object) -> tuple[Tensor, dict[str, float]]:
-        loss, figures = forward(self, views)
-        calls.append(1)
-        if len(calls) == 16:  # the loss itself is finite
-            loss.register_hook(lambda gradient: gradient * float("nan"))
-        return loss, figures
-
-    monkeypatch.setattr(simclr.SimCLR, "forward", poisoned)
-    with pytest.raises(RunError, match="the gradient became nan at step 15; the checkpoint before it is kept"):
-        medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=[*QUICK, "steps=20"])
-    monkeypatch.setattr(simclr.SimCLR, "forward", forward)
-    resumed = medtl.pretrain(dataset.folder, out=tmp_path / "run", resume=True)
-    whole = medtl.pretrain(dataset.folder, out=tmp_path / "whole", settings=[*QUICK, "steps=20"])
+    settings, run = [*QUICK, "steps=20", "lr=1e-3"], tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+        spoiled_at(patch, 16, float("nan"))
+        with pytest.raises(RunError) as problem:
+            medtl.pretrain(dataset.folder, out=run, settings=settings)
+    assert str(problem.value) == (
+        f"{run}: the gradient became nan at step 15; the checkpoint before it is kept; the encoder of step 10 was "
+        f"still good, go on from it with --from {run}/best --set lr=0.0003 --out NEW, and look for blank scans in the "
+        "dataset's report"
+    )
+    with pytest.raises(EncoderError, match=r"has not finished; go on .*, or take .*run/best, its encoder so far"):
+        medtl.pretrain(dataset.folder, out=tmp_path / "no", from_=run, settings=["steps=1"])
+    few = ["steps=1", "batch_size=8", "precision=32", "lr=3e-4"]  # what is advised, word for word
+    further = medtl.pretrain(dataset.folder, out=tmp_path / "new", from_=run / "best", settings=few)
+    history = json.loads((further / "encoder.json").read_text())["history"]
+    assert history == ["simclr on 96 scans, 10 steps of 8", "simclr on 96 scans, 1 steps of 8"]
+    resumed = medtl.pretrain(dataset.folder, out=run, resume=True)
+    whole = medtl.pretrain(dataset.folder, out=tmp_path / "whole", settings=settings)
     assert (resumed / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+
+
+def test_a_rate_that_is_far_too_high_names_no_checkpoint_that_is_not_there(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as problem:
+        medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=[*QUICK, "steps=5", "lr=1e30"])
+    said = str(problem.value)
+    assert "became" in said and "; start anew with --set lr=0.001 --out NEW, and look for blank scans" in said
+    assert "kept" not in said and not (tmp_path / "run/checkpoint").exists()
+
+
+def test_a_run_without_a_gradient_is_stopped(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoiled_at(monkeypatch, 1, 0.0)
+    with pytest.raises(RunError, match="run: the gradient was 0 at steps 10 and 20, so nothing is learned; look at"):
+        medtl.pretrain(dataset.folder, out=tmp_path / "run", settings=[*QUICK, "steps=40"])
+    assert not (tmp_path / "run/encoder.json").exists() and not (tmp_path / "run/best").exists()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +290,9 @@ def test_few_scans_shrink_the_batch_and_one_is_too_few(tmp_path: Path, capsys: p
     assert "batch_size: 12" in (run / "config.yaml").read_text()
     one = of_pictures(tmp_path / "one", pictures[:1])
     with pytest.raises(
-        RunError, match="has 1 scan outside its test part; contrasting scans with each other needs at least 8"
+        RunError,
+        match=r"has 1 scan outside its test part, and a batch needs at least 8; ingest more \(--add\), or start from "
+        "ImageNet with medtl finetune$",
     ):
         medtl.pretrain(one, out=tmp_path / "run1")
 
