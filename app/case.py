@@ -99,6 +99,7 @@ def new_case(detector: Detector, prediction: Prediction, *, path: str, readings:
         patient_id=patient,
         facts=facts,
         nearest_scan_id=detector.reference.nearest(prediction.embedding[None])[0],
+        distance=prediction.distance if len(detector.reference) else None,
         readings_wanted=readings,
     )
 

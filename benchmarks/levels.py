@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from medtl.data.dataset import open_dataset
+from medtl.data.dataset import Dataset, open_dataset
 from medtl.encoders.embed import embed
 from medtl.encoders.store import start_from
 from medtl.evaluation.metrics import auroc
@@ -25,6 +25,15 @@ from medtl.pretraining.health.probe import patients_of
 Rows = npt.NDArray[np.int64]
 MOST_SCANS = 1000
 """So many scans are embedded at most, drawn with seed 0."""
+
+
+def outside_test(data: Dataset, labels: Path | None) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """Rows of scans outside of the test part whose first finding is known, and their labels of it."""
+    truth = data.labels(labels).values[:, 0].astype(np.float64)
+    rows = np.flatnonzero((data.manifest["split"].to_numpy() != "test") & np.isfinite(truth)).astype(np.int64)
+    if len(rows) > MOST_SCANS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_SCANS, replace=False))
+    return rows, truth[rows]
 
 
 def draw(y: npt.NDArray[np.float64], patients: Rows, *, count: int, seed: int) -> tuple[Rows, Rows]:
@@ -59,11 +68,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=12)
     asked = parser.parse_args()
     data = open_dataset(asked.dataset)
-    truth = data.labels(asked.labels).values[:, 0].astype(np.float64)
-    rows = np.flatnonzero((data.manifest["split"].to_numpy() != "test") & np.isfinite(truth)).astype(np.int64)
-    if len(rows) > MOST_SCANS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_SCANS, replace=False))
-    y, patients = truth[rows], patients_of(data.manifest)[rows]
+    rows, y = outside_test(data, asked.labels)
+    patients = patients_of(data.manifest)[rows]
     print("| start | side | labels | last level | all levels | gain |\n|---|---|---|---|---|---|")
     for origin in asked.starts:
         torch.manual_seed(0)

@@ -148,7 +148,7 @@ def finetune(
         folder,
         bundle,
         classifier,
-        embeddings=embed(classifier.encoder, data, rows, start.spec)[:, -classifier.encoder.widths[-1] :],
+        embeddings=embed(classifier.encoder, data, rows, start.spec),
         labels=torch.from_numpy(table.values[rows]),
         scan_ids=[str(name) for name in data.manifest["scan_id"].to_numpy()[rows]],
         patients=[str(name) for name in data.manifest["patient_id"].to_numpy()[rows]],

@@ -66,7 +66,7 @@ def with_scans(
 
     Args:
         before, findings: the bundle's findings until now and from now on.
-        embeddings: (N, D) of the examples; the reference holds the last level of the encoder only.
+        embeddings: (N, D) of the examples, of all levels.
     """
     place = {name: i for i, name in enumerate(reference.scan_ids)}
     new = np.array([i for i, name in enumerate(examples.scan_ids) if name not in place], np.int64)
@@ -90,6 +90,7 @@ def with_scans(
         scan_ids=tuple(place),
         patients=np.concatenate([reference.patients, whose]),
         thumbnails=pictures,
+        levels=reference.levels,
     )
 
 

@@ -10,6 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from medtl.inference.reference import spread
+
 Floats = npt.NDArray[np.float64]
 PENALTY_C = 10.0
 """Inverse strength of the L2 penalty, on embeddings that are scaled to a length of 1 in the mean square."""
@@ -35,10 +37,7 @@ def fit_head(
             were each number to count the same, the last levels, which have most, would drown the others.
     """
     x = embeddings.double().numpy()
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    deviation = np.maximum(deviation, 0.1 * deviation.mean() + 1e-6)  # nearly dead dimensions are not blown up
-    levels = np.asarray(widths or (x.shape[1],))
-    deviation *= np.sqrt(np.repeat(levels * len(levels), levels) / x.shape[1])
+    mean, deviation = x.mean(axis=0), spread(x, widths)
     x = (x - mean) / deviation
 
     if exclusive:

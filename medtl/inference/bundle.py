@@ -133,7 +133,7 @@ def write_bundle(
     """Write a bundle in place of what `folder` held.
 
     Args:
-        embeddings: (N, D) of the labeled scans that it was trained on, for trust and similar cases: the last level.
+        embeddings: (N, D) of the labeled scans that it was trained on, for trust and similar cases.
         labels: (N, F) their labels, NaN is unknown.
         scan_ids: (N,) their names.
         patients: (N,) whose they are; see `reference_of`.
@@ -148,6 +148,7 @@ def write_bundle(
         scan_ids=scan_ids,
         patients=patients,
         thumbnails=thumbnails,
+        levels=bundle.levels,
     )
     return write_weights(folder, bundle, classifier.state_dict(), reference)
 

@@ -1,5 +1,6 @@
 """What a detector says about a scan."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,7 +46,8 @@ class Prediction:
 
     Args:
         stored: (*stored_shape) uint8, the scan as it was preprocessed.
-        embedding: (D,) what the encoder makes of it.
+        embedding: (L,) what the last level of the encoder makes of it.
+        distance: from the labeled scans, see `Reference.distance`; NaN where there are none.
     """
 
     scan: Scan
@@ -53,6 +55,7 @@ class Prediction:
     bundle_id: str
     stored: npt.NDArray[np.uint8] = field(repr=False)
     embedding: npt.NDArray[np.float32] = field(repr=False)
+    distance: float = math.nan
 
     def __getitem__(self, finding: str) -> FindingScore:
         return next(score for score in self.scores if score.finding == finding)

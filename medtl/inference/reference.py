@@ -2,13 +2,13 @@
 
 | tensor | |
 |---|---|
-| `embeddings` | (N, D) float16 |
+| `embeddings` | (N, D) float16, of all levels that the heads read, the last level last |
 | `labels` | (N, F) float32: 0, 1 or NaN, in the order of the bundle's findings |
 | `patients` | (N,) int64: scans with the same number are of one patient; the numbers name nobody |
 | `thumbnails` | (N, 96, 96) uint8, (N, 96, 96, 3) in colour: the scan as shown, of a volume the middle axial slice |
 
-The metadata hold `scan_ids`, a JSON list of N names. Bundles of earlier versions have no `patients`, those made with
-`thumbnails: false` no `thumbnails`.
+The metadata hold `scan_ids`, a JSON list of N names, and `levels`, how many of the D come from each level. Bundles of
+earlier versions have no `patients`, and the last level only; those made with `thumbnails: false` no `thumbnails`.
 """
 
 import json
@@ -54,11 +54,12 @@ class Reference:
     """The labeled scans that a detector was trained on.
 
     Args:
-        embeddings: (N, D) float32.
+        embeddings: (N, D) float32 of all levels.
         labels: (N, F) of 0, 1 or NaN.
         scan_ids: their N names.
         patients: (N,) equal for scans of one patient.
         thumbnails: their pictures, or None where the bundle keeps none.
+        levels: how many of the D come from each level of the encoder; none: all from one.
     """
 
     embeddings: Floats
@@ -66,6 +67,7 @@ class Reference:
     scan_ids: tuple[str, ...]
     patients: npt.NDArray[np.int64]
     thumbnails: Thumbnails | Bytes | None = None
+    levels: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scan_ids)
@@ -77,11 +79,11 @@ class Reference:
 
     @cached_property
     def directions(self) -> Floats:
-        """(N, D): the embeddings at length 1."""
-        return direction(self.embeddings)
+        """(N, L): the embeddings of the last level at length 1."""
+        return direction(self.embeddings[:, -self.levels[-1] :] if self.levels else self.embeddings)
 
     def nearest(self, embeddings: Floats) -> list[str]:
-        """Names of the labeled scans with the largest cosines to scans of these embeddings (B, D), which may be they.
+        """Names of the labeled scans with the largest cosines to scans of these embeddings (B, L), which may be they.
 
         Empty names where there is no labeled scan.
         """
@@ -89,6 +91,46 @@ class Reference:
             return [""] * len(embeddings)
         rows = np.argmax(direction(np.asarray(embeddings, np.float32)) @ self.directions.T, axis=1)
         return [self.scan_ids[row] for row in rows]
+
+    @cached_property
+    def _scale(self) -> Floats:
+        return np.asarray(spread(self.embeddings, self.levels) * np.sqrt(2 * self.embeddings.shape[1]), np.float32)
+
+    @cached_property
+    def _scaled(self) -> Floats:
+        return self._at_scale(self.embeddings)
+
+    def _at_scale(self, embeddings: Floats) -> Floats:
+        return np.asarray((embeddings - self.embeddings.mean(axis=0)) / self._scale, np.float32)
+
+    def distance(self, embeddings: Floats) -> Floats:
+        """How far scans lie from the labeled scan that is nearest, which may be they, on all levels that are kept.
+
+        Levels count alike, and within each all numbers do, as to a linear head. Two labeled scans lie 1 apart in the
+        root mean square. NaN where there is no labeled scan.
+
+        Args:
+            embeddings: (B, D) of all levels.
+
+        Returns:
+            (B,) 0 or more.
+        """
+        if not len(self):
+            return np.full(len(embeddings), np.nan, np.float32)
+        asked, there = self._at_scale(embeddings[:, -self.embeddings.shape[1] :]), self._scaled
+        squares = (asked**2).sum(axis=1)[:, None] + (there**2).sum(axis=1) - 2 * asked @ there.T
+        return np.asarray(np.sqrt(np.maximum(squares.min(axis=1), 0)), np.float32)
+
+
+def spread(embeddings: npt.NDArray[Any], levels: Sequence[int] = ()) -> npt.NDArray[Any]:
+    """(D,) what embeddings (N, D) are divided by, so that levels count alike and within each all numbers do.
+
+    Args:
+        levels: how many of the D come from each level; none: all from one.
+    """
+    deviation, widths = embeddings.std(axis=0), np.asarray(levels or (embeddings.shape[1],))
+    deviation = np.maximum(deviation, 0.1 * deviation.mean() + 1e-6)  # nearly dead dimensions are not blown up
+    return np.asarray(deviation * np.sqrt(np.repeat(widths * len(widths), widths) / embeddings.shape[1]))
 
 
 def direction(embeddings: Floats) -> Floats:
@@ -104,6 +146,7 @@ def reference_of(
     scan_ids: Sequence[str],
     patients: Sequence[str] | None = None,
     thumbnails: Bytes | None = None,
+    levels: tuple[int, ...] = (),
 ) -> Reference:
     """The reference of scans whose patients have names, which are not kept.
 
@@ -113,6 +156,7 @@ def reference_of(
         scan_ids: (N,) their names.
         patients: (N,) whose they are. An empty one, and None for all, makes the scan a patient of its own.
         thumbnails: (N, 96, 96) or (N, 96, 96, 3).
+        levels: how many of the D come from each level.
     """
     names = [""] * len(scan_ids) if patients is None else patients
     whose = [f"id {name}" if name else f"scan {scan}" for name, scan in zip(names, scan_ids, strict=True)]
@@ -122,6 +166,7 @@ def reference_of(
         scan_ids=tuple(scan_ids),
         patients=np.unique(np.array(whose, dtype=str), return_inverse=True)[1].astype(np.int64),
         thumbnails=thumbnails,
+        levels=levels,
     )
 
 
@@ -134,7 +179,9 @@ def write_reference(folder: Path, reference: Reference) -> None:
     }
     if reference.thumbnails is not None:
         tensors["thumbnails"] = np.ascontiguousarray(reference.thumbnails[:], np.uint8)
-    (folder / NAME).write_bytes(save(tensors, {"scan_ids": json.dumps(reference.scan_ids)}))
+    (folder / NAME).write_bytes(
+        save(tensors, {"scan_ids": json.dumps(reference.scan_ids), "levels": json.dumps(reference.levels)})
+    )
 
 
 def read_reference(folder: Path) -> Reference:
@@ -147,6 +194,7 @@ def read_reference(folder: Path) -> Reference:
     try:
         with safe_open(path, "np") as file:
             names, kept = tuple(json.loads(file.metadata()["scan_ids"])), set(file.keys())
+            levels = tuple(json.loads(file.metadata().get("levels", "[]")))
             embeddings, labels = file.get_tensor("embeddings").astype(np.float32), file.get_tensor("labels")
             patients = file.get_tensor("patients") if "patients" in kept else np.arange(len(names))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
@@ -159,6 +207,7 @@ def read_reference(folder: Path) -> Reference:
         scan_ids=names,
         patients=patients,
         thumbnails=Thumbnails(path) if "thumbnails" in kept else None,
+        levels=levels,
     )
 
 

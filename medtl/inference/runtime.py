@@ -18,7 +18,7 @@ from medtl.inference.bundle import Bundle, Classifier, read_bundle
 from medtl.inference.explain import DEFAULT, explain
 from medtl.inference.neighbours import SimilarScan, similar
 from medtl.inference.prediction import FindingScore, Prediction
-from medtl.inference.reference import Reference, read_reference, thumbnail
+from medtl.inference.reference import Floats, Reference, read_reference, thumbnail
 from medtl.inference.trust import Doubt, Familiarity, doubts
 
 CHUNK = 8
@@ -48,21 +48,25 @@ class Detector:
         """
         scan = source if isinstance(source, Scan) else read_scan(Path(source), dims=self.bundle.spec.dims)
         stored = self.bundle.spec.stored(scan)
-        probabilities, embeddings = self.look(stored[None])
+        probabilities, embeddings, distances = self.look(stored[None])
         return Prediction(
             scan=scan,
             scores=self.scores(probabilities[0]),
             bundle_id=self.bundle.bundle_id,
             stored=stored,
             embedding=embeddings[0],
+            distance=float(distances[0]),
         )
 
-    def look(self, stored: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-        """What `predict_stored` gives, and the embeddings (B, D) of the same blocks."""
+    def look(self, stored: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], Floats, Floats]:
+        """What `predict_stored` gives, and of the same blocks the embeddings (B, L) of the encoder's last level and the
+        distances (B,) from the labeled scans."""
         logits, embeddings = outputs_of(
             self._classifier, self.bundle.spec, stored, flip_average=self.bundle.flip_average
         )
-        return probabilities_by_task(logits, self.bundle.temperatures, self.bundle.tasks), embeddings.numpy()
+        probabilities = probabilities_by_task(logits, self.bundle.temperatures, self.bundle.tasks)
+        last = self._classifier.encoder.widths[-1]
+        return probabilities, embeddings[:, -last:].numpy(), self.reference.distance(embeddings.numpy())
 
     def predict_stored(self, stored: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Calibrated probabilities of stored blocks.
@@ -125,7 +129,7 @@ def outputs_of(
         flip_average: take the mean of the logits over each scan and its mirror image.
 
     Returns:
-        (B, F) float64, and (B, D) float32 of the scans as they are: the last level of the encoder.
+        (B, F) float64, and (B, D) float32 of the scans as they are: all levels that the heads read.
     """
     parts: list[Tensor] = []
     embedded: list[Tensor] = []
@@ -140,7 +144,7 @@ def outputs_of(
             if flip_average:
                 logits = (logits + classifier(images.flip(-1)).double()) / 2
             parts.append(logits[: len(chunk)])
-            embedded.append(embeddings[: len(chunk), -classifier.encoder.widths[-1] :].float())
+            embedded.append(embeddings[: len(chunk)].float())
     return torch.cat(parts), torch.cat(embedded)
 
 

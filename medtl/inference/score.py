@@ -31,7 +31,7 @@ BATCH = 32
 PART_ROWS = 1024
 COLUMNS = [
     "path", "scan_id", "finding", "probability", "threshold", "decision", "reason", "sha256", "bundle_id", "doubts",
-    "nearest_scan_id", "patient_id", "age_years", "sex", "modality", "view", "body_part",
+    "nearest_scan_id", "distance", "patient_id", "age_years", "sex", "modality", "view", "body_part",
 ]  # fmt: skip
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -59,10 +59,10 @@ def score(bundle: str | Path, inputs: str | Path | Sequence[str | Path], *, out:
     """Score files, folders and globs with a bundle.
 
     Each input (a file, a frame or image in it, or a series of slices, named by its first file) gets a row for each
-    finding, with the codes of reasons to doubt it (`trust.Doubt`), the labeled scan that lies nearest to it, the
-    patient's pseudonym, age and sex, and modality, view and body part, as far as its header says; one that cannot be
-    used gets a single row with `decision` "refused" and the reason. A call that was interrupted goes on where it
-    stopped when it is made again.
+    finding, with the codes of reasons to doubt it (`trust.Doubt`), the labeled scan that is most like it, its distance
+    from the labeled scans, the patient's pseudonym, age and sex, and modality, view and body part, as far as its header
+    says; one that cannot be used gets a single row with `decision` "refused" and the reason. A call that was
+    interrupted goes on where it stopped when it is made again.
 
     Args:
         bundle: the folder that `finetune` left.
@@ -166,7 +166,7 @@ def _sha256(path: Path) -> str:
 
 def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
     usable = [item.stored for item in items if item.stored is not None]
-    scored: Iterator[tuple[Any, Any, str]] = iter(())
+    scored: Iterator[tuple[Any, Any, Any, str]] = iter(())
     if usable:
         looked = detector.look(np.stack(usable))
         scored = zip(*looked, detector.reference.nearest(looked[1]), strict=True)
@@ -181,10 +181,11 @@ def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
             "file": item.file,
         }
         if item.stored is None:
-            nothing = {"finding": None, "probability": None, "threshold": None, "doubts": "", "nearest_scan_id": ""}
+            nothing = {"finding": None, "probability": None, "threshold": None, "doubts": "", "nearest_scan_id": "",
+                       "distance": math.nan}  # fmt: skip
             rows.append(common | nothing | {"decision": "refused"})
             continue
-        probabilities, embedding, nearest = next(scored)
+        probabilities, embedding, distance, nearest = next(scored)
         origin = about_origin(detector.reference, detector.familiarity, item.scan_id, embedding)
         for each in detector.scores(probabilities):
             codes = (*(doubt.code for doubt in origin), *item.doubts, *(doubt.code for doubt in about_scores([each])))
@@ -197,6 +198,7 @@ def _rows(detector: Detector, items: Sequence[Item]) -> list[dict[str, Any]]:
                     "decision": each.decision,
                     "doubts": "; ".join(codes),
                     "nearest_scan_id": nearest,
+                    "distance": float(distance),
                 }
             )
     return rows

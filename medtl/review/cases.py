@@ -161,7 +161,7 @@ def _found(connection: Connection, scan_ids: Sequence[str]) -> dict[str, Row[Any
 
 def _score_anew(connection: Connection, cases: Sequence[tuple[Row[Any], NewCase]]) -> None:
     """Known cases get new scores, and what was not known about them; they wait since they first arrived."""
-    names = ("path", "bundle_id", "urgency", "uncertainty", "nearest_scan_id")
+    names = ("path", "bundle_id", "urgency", "uncertainty", "nearest_scan_id", "distance")
     changes: dict[str, Any] = {name: bindparam(f"b_{name}") for name in names}
     for name, nothing in (("patient_id", ""), ("facts", "{}")):
         changes[name] = func.coalesce(func.nullif(bindparam(f"b_{name}"), nothing), CASES.c[name])
@@ -179,7 +179,8 @@ def _row(case: NewCase) -> dict[str, Any]:
         "scan_id": case.scan_id, "sha256": case.sha256, "path": case.path, "patient_id": case.patient_id,
         "facts": json.dumps(case.facts), "received_at": case.received_at, "bundle_id": case.bundle_id,
         "urgency": urgency - AGE_PER_DAY * days(case.received_at), "uncertainty": max(uncertainty),
-        "nearest_scan_id": case.nearest_scan_id, "readings_wanted": case.readings_wanted,
+        "nearest_scan_id": case.nearest_scan_id, "distance": case.distance,
+        "readings_wanted": case.readings_wanted,
     }  # fmt: skip
 
 

@@ -28,8 +28,8 @@ def import_scores(
 
     Args:
         scores: what `medtl score` wrote, a row per scan and finding. Scans that were refused are left out. Columns
-            `patient_id`, `nearest_scan_id`, `uncertainty`, `received_at` and those of `FACTS` are taken over where
-            there are any.
+            `patient_id`, `nearest_scan_id`, `distance`, `uncertainty`, `received_at` and those of `FACTS` are taken
+            over where there are any.
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing. Or a store that is open,
             and stays so.
         readings: how many readers have to read each case.
@@ -103,6 +103,7 @@ def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
             patient_id=_text(first, "patient_id"),
             facts={name: first[name] for name in FACTS if _text(first, name)},
             nearest_scan_id=_text(first, "nearest_scan_id"),
+            distance=_if_any(first, "distance"),
             received_at=_text(first, "received_at"),
             readings_wanted=readings,
         )
@@ -123,8 +124,12 @@ def _score(row: Mapping[str, Any]) -> Score:
         probability=_number(row, "probability"),
         threshold=_number(row, "threshold"),
         decision=str(row["decision"]),
-        uncertainty=_number(row, "uncertainty") if _text(row, "uncertainty") else None,
+        uncertainty=_if_any(row, "uncertainty"),
     )
+
+
+def _if_any(row: Mapping[str, Any], name: str) -> float | None:
+    return _number(row, name) if _text(row, name) else None
 
 
 def _number(row: Mapping[str, Any], name: str) -> float:

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, inspect
 
 from medtl.errors import ReviewError
 
-HEAD_REVISION = "3"
-_KNOWN = ("1", "2", HEAD_REVISION)
+HEAD_REVISION = "4"
+_KNOWN = ("1", "2", "3", HEAD_REVISION)
 FOLDER = Path(__file__).with_name("migrations")
 
 

@@ -78,6 +78,7 @@ class NewCase:
         patient_id: a pseudonym, which leads to prior scans; may be empty.
         facts: what may be shown without naming anyone: age_years, sex, modality, view...
         nearest_scan_id: of the bundle's labeled scans the one most alike to its encoder; may be empty.
+        distance: how far it is from those, as `Reference.distance` has it; None where that is not known.
         received_at: ISO 8601 in UTC; empty: now.
         readings_wanted: how many readers have to read it, each without seeing the others' verdicts.
     """
@@ -90,6 +91,7 @@ class NewCase:
     patient_id: str = ""
     facts: dict[str, str | int | float] = field(default_factory=dict)
     nearest_scan_id: str = ""
+    distance: float | None = None
     received_at: str = ""
     readings_wanted: int = 1
 
@@ -98,6 +100,8 @@ class NewCase:
             raise ReviewError(
                 f"{self.path}: a case needs a scan_id and a score; this one has '{self.scan_id}' and {len(self.scores)}"
             )
+        if self.distance is not None and not 0 <= self.distance < math.inf:
+            raise ReviewError(f"{self.path}: distance {self.distance}; expected 0 or more")
         if not 1 <= self.readings_wanted <= 9:
             raise ReviewError(f"{self.path}: {self.readings_wanted} readings wanted; expected 1 to 9")
         try:

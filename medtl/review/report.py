@@ -2,14 +2,12 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, not_, select
+from sqlalchemy import Connection, and_, func, not_, select
 
 from medtl import __version__
 from medtl.errors import ReviewError
@@ -104,30 +102,26 @@ def _inputs(connection: Connection) -> dict[str, list[figures.Inputs]]:
 
 
 def _to_read(connection: Connection) -> list[dict[str, Any]]:
-    """The open, free cases about which the detector is least sure, one of each patient, and not all of them alike.
+    """The open, free cases with the largest distance from the labeled scans, times doubt; one of each patient.
 
-    The scans that are nearest to one labeled scan are a neighbourhood. Each neighbourhood gives its least sure case
-    before any gives a second (the turns of Cluster-Margin, Citovsky 2021, arXiv 2107.14263, alg. 1, with these
-    neighbourhoods as its clusters). A case whose nearest scan is not known is a neighbourhood of its own.
+    Doubt is 1 where the probability of a finding is 1/2 and 0 where it is 0 or 1. It is not taken at the operating
+    point, which few labels place by chance. Cases whose distance is not known come last, by doubt.
     """
-    wanted = select(CASES.c.id, CASES.c.patient_id, CASES.c.uncertainty, CASES.c.scan_id, CASES.c.nearest_scan_id)
-    unsure: dict[str | int, Any] = {}
-    free = wanted.where(CASES.c.status == "open", not_(held()))
-    in_order = free.order_by(CASES.c.uncertainty.desc(), CASES.c.id)
-    for row in connection.execute(in_order):
-        unsure.setdefault(row.patient_id or row.id, row)
-    given: Counter[str | int] = Counter()
-    turns: list[list[Any]] = []
-    for row in unsure.values():
-        neighbourhood = row.nearest_scan_id or row.id
-        if given[neighbourhood] == len(turns):
-            turns.append([])
-        turns[given[neighbourhood]].append(row)
-        given[neighbourhood] += 1
+    doubt = func.max(1 - func.abs(2 * SCORES.c.probability - 1))
+    value = (func.coalesce(CASES.c.distance, 0) * doubt).desc()
+    current = and_(SCORES.c.case_id == CASES.c.id, SCORES.c.bundle_id == CASES.c.bundle_id)
+    columns = (CASES.c.id, CASES.c.patient_id, CASES.c.scan_id, CASES.c.distance, CASES.c.nearest_scan_id)
+    free = select(*columns, doubt.label("doubt")).join(SCORES, current).where(CASES.c.status == "open", not_(held()))
+    chosen: dict[str | int, Any] = {}
+    for row in connection.execute(free.group_by(*columns).order_by(value, doubt.desc(), CASES.c.id)):
+        chosen.setdefault(row.patient_id or row.id, row)
+        if len(chosen) == NEXT:
+            break
     return [
-        {"case": row.id, "scan_id": row.scan_id, "uncertainty": row.uncertainty, "nearest_scan_id": row.nearest_scan_id}
-        for row in list(chain(*turns))[:NEXT]
-    ]
+        {"case": row.id, "scan_id": row.scan_id, "doubt": row.doubt,
+         "distance": math.nan if row.distance is None else row.distance, "nearest_scan_id": row.nearest_scan_id}
+        for row in chosen.values()
+    ]  # fmt: skip
 
 
 def _rendered(template: str, content: dict[str, Any], **more: Any) -> str:

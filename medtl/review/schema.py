@@ -1,4 +1,4 @@
-"""The tables of the review store, as schema 3 has them; `migrations/` leads there from earlier ones.
+"""The tables of the review store, as schema 4 has them; `migrations/` leads there from earlier ones.
 
 Moments are UTC in ISO 8601 with milliseconds, a text that sorts as time does. Only `verdicts` is evidence: its rows are
 chained (`chain.py`) and never change. All other tables say where the work stands.
@@ -64,6 +64,7 @@ CASES = Table(
     Column("urgency", Float, nullable=False),
     Column("uncertainty", Float, nullable=False),
     Column("nearest_scan_id", String, nullable=False, server_default=""),
+    Column("distance", Float),
     Column("readings_wanted", Integer, nullable=False),
     Column("status", String, nullable=False),
     Column("claimed_by", String),

@@ -71,7 +71,7 @@ def test_what_arrives_becomes_a_case_once(look: Callable[[], int], folder: Path,
     assert (look(), look()) == (0, 0), "the same scan under another name"
 
 
-def test_a_case_knows_the_labeled_scan_that_is_most_like_it(
+def test_a_case_knows_the_labeled_scan_that_is_most_like_it_and_its_distance(
     bundle_folder: Path, folder: Path, store: ReviewStore, tmp_path: Path
 ) -> None:
     detector = load(Path(shutil.copytree(bundle_folder, tmp_path / "with labels")))
@@ -87,6 +87,8 @@ def test_a_case_knows_the_labeled_scan_that_is_most_like_it(
     assert [watch.look(at=at) for at in (0, STILL_S)] == [0, 1]
     with store.reading() as connection:
         assert connection.execute(select(CASES.c.nearest_scan_id)).scalars().all() == ["scan 1"]
+        # The same scan, whose embedding the bundle keeps in half precision.
+        assert connection.execute(select(CASES.c.distance)).scalar_one() == pytest.approx(0, abs=0.05)
 
 
 def test_half_written_files_wait(look: Callable[[], int], folder: Path, dicom_file: Path, store: ReviewStore) -> None:

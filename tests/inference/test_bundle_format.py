@@ -120,17 +120,19 @@ def test_heads_read_the_levels_that_the_bundle_names(tmp_path: Path) -> None:
         findings=("a",), tasks=(), exclusive=False, thresholds={"a": 0.5}, temperatures={"a": 1.25}, flip_average=False,
         bands={}, caveats={}, levels=encoder.widths,
     )  # fmt: skip
-    two = {"embeddings": torch.randn(2, 256), "labels": torch.ones(2, 1), "scan_ids": ["a", "b"]}
+    two = {"embeddings": torch.randn(2, 480), "labels": torch.ones(2, 1), "scan_ids": ["a", "b"]}
     written = write_bundle(tmp_path / "b", about, classifier, **two)
     detector = load(tmp_path / "b")
     stored = np.random.default_rng(0).integers(0, 255, (3, 1, 32, 32)).astype(np.uint8)
     images = written.spec.network_input(torch.from_numpy(stored))
     with torch.no_grad():
         expected = (classifier(images).double() / 1.25).sigmoid().numpy()
-        last = encoder(images)[:, -256:].numpy()
-    probabilities, embedded = detector.look(stored)
+        every = encoder(images).numpy()
+    probabilities, embedded, distances = detector.look(stored)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
-    np.testing.assert_allclose(embedded, last, atol=1e-5)
+    np.testing.assert_allclose(embedded, every[:, -256:], atol=1e-5)
+    assert detector.reference.levels == (32, 64, 128, 256) and detector.reference.directions.shape == (2, 256)
+    np.testing.assert_allclose(distances, detector.reference.distance(every), rtol=1e-3)
 
     told = json.loads((tmp_path / "b" / "bundle.json").read_text())
     (tmp_path / "b" / "bundle.json").write_text(json.dumps(told | {"levels": [32, 64, 256]}))

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save
+from scipy.spatial.distance import cdist
 
 import medtl
 from medtl.data.dataset import Dataset
 from medtl.data.sources import read_scan
 from medtl.errors import BundleError
-from medtl.inference.reference import NAME, Reference, read_reference, reference_of, thumbnail
+from medtl.inference.reference import NAME, Reference, read_reference, reference_of, thumbnail, write_reference
 from tests.inference.conftest import DEGREES, on_circle, pictures
 
 
@@ -34,11 +35,54 @@ def test_the_nearest_labeled_scan(reference: Reference) -> None:
     assert nobody.nearest(embeddings[:2]) == ["", ""]
 
 
+def test_the_distance_from_the_labeled_scans() -> None:
+    """By scipy's standardised distance; the second number has a thousand times the range of the first."""
+    rng = np.random.default_rng(0)
+    labeled, asked = (rng.normal(size=(n, 5)) * [1, 1000, 1, 1, 1] + 7 for n in (40, 9))
+    kept = reference_of(
+        embeddings=labeled.astype(np.float32), labels=np.zeros((40, 1)), scan_ids=[str(i) for i in range(40)]
+    )
+    kept_spread = [max(column.std(), 0.1 * labeled.std(axis=0).mean()) for column in labeled.T]
+    expected = cdist(asked / kept_spread, labeled / kept_spread).min(axis=1) / np.sqrt(2 * 5)
+    assert kept.distance(asked.astype(np.float32)) == pytest.approx(expected, rel=1e-3), "single precision"
+    assert kept.distance(labeled[:3].astype(np.float32)) == pytest.approx(np.zeros(3), abs=2e-3), "they are labeled"
+    every = np.concatenate([rng.normal(size=(9, 3)), asked], axis=1).astype(np.float32)
+    assert np.array_equal(kept.distance(every), kept.distance(every[:, 3:])), "an earlier bundle keeps the last level"
+    nobody = reference_of(embeddings=np.zeros((0, 2)), labels=np.zeros((0, 1)), scan_ids=[])
+    assert np.isnan(nobody.distance(np.ones((2, 2)))).all()
+
+
+def test_levels_count_alike_in_the_distance_and_the_last_alone_in_cosines(tmp_path: Path) -> None:
+    """By the definition: the mean over levels of the mean over their numbers."""
+    rng = np.random.default_rng(0)
+    labeled = rng.normal(size=(50, 4)).astype(np.float32)
+    labeled = 7 + 3 * (labeled - labeled.mean(axis=0)) / labeled.std(axis=0)
+    kept = reference_of(
+        embeddings=labeled, labels=np.zeros((50, 1)), scan_ids=[str(i) for i in range(50)], levels=(1, 3)
+    )
+    write_reference(tmp_path, kept)
+    again = read_reference(tmp_path)
+    assert again.levels == (1, 3)
+    asked = labeled[:1] + np.float32([[3, 0, 0, 0]])
+    # Every deviation is 3; two levels; twice the mean square difference from the mean is that of a pair.
+    squares = (asked - labeled) ** 2 / 3**2 * [1, 1 / 3, 1 / 3, 1 / 3] / 2 / 2
+    assert kept.distance(asked)[0] == pytest.approx(np.sqrt(squares.sum(axis=1).min()), rel=1e-3)
+    assert again.nearest(labeled[:2, 1:]) == ["0", "1"], "the last three numbers"
+
+
+def test_two_labeled_scans_are_1_apart_in_the_root_mean_square() -> None:
+    """Of two scans each number's deviation is half of their difference; the mean is over all pairs, each with itself,
+    too, half of which are 0."""
+    ends = np.array([[0, 0, 5], [2, 30, 9]], np.float32)
+    kept = reference_of(embeddings=ends, labels=np.zeros((2, 1)), scan_ids=["a", "b"], levels=(2, 1))
+    assert kept.distance(ends.mean(axis=0)[None])[0] == pytest.approx(np.sqrt(2) / 2, rel=1e-5)
+
+
 def test_patients_are_numbers_only(reference: Reference, tmp_path: Path) -> None:
     content = (tmp_path / NAME).read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert set(header) == {"__metadata__", "embeddings", "labels", "patients", "thumbnails"}
-    assert set(header["__metadata__"]) == {"scan_ids"} and header["patients"]["dtype"] == "I64"
+    assert set(header["__metadata__"]) == {"scan_ids", "levels"} and header["patients"]["dtype"] == "I64"
 
 
 def test_a_replaced_file_does_not_mix_its_pictures_in(reference: Reference, tmp_path: Path) -> None:

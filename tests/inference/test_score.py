@@ -63,6 +63,18 @@ def test_the_nearest_labeled_scan_is_named(bundle: Path, inputs: Path, tmp_path:
     assert table["nearest_scan_id"].nunique() >= 3, "not one for all"
 
 
+def test_the_distance_is_the_detectors(bundle: Path, inputs: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(medtl.score(bundle, inputs, out=tmp_path / "s.parquet"))
+    detector = medtl.load(bundle)
+    for row in table.itertuples():
+        if row.decision == "refused":
+            assert np.isnan(row.distance)
+        else:
+            assert row.distance == pytest.approx(detector.predict(Path(row.path)).distance, abs=1e-3)
+    away = table.set_index(table["path"].map(lambda path: Path(path).stem))["distance"]
+    assert away["a-train"] < 0.05 < away["b-test"], "it is labeled itself"
+
+
 def test_parts_of_an_earlier_version_are_scored_again(bundle: Path, inputs: Path, tmp_path: Path) -> None:
     parts = tmp_path / ".s.csv.parts"
     parts.mkdir()

@@ -151,7 +151,7 @@ def scores_file(path: Path, /, **more: list[object]) -> Path:
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_scores_become_cases(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = scores_file(tmp_path / f"s{suffix}", sex=["F"] * 5, uncertainty=[None, 0.5, None, None, None],
-                       nearest_scan_id=["007"] * 2 + ["s9"] * 2 + [""])  # fmt: skip
+                       nearest_scan_id=["007"] * 2 + ["s9"] * 2 + [""], distance=[0.25] * 2 + [None] * 3)  # fmt: skip
     assert medtl.import_scores(file, reviews=tmp_path / "r.db", readings=2) == 2
     assert f"2 cases, 1 refused inputs left out: {tmp_path / 'r.db'}" in capsys.readouterr().err
     assert medtl.import_scores(file, reviews=tmp_path / "r.db") == 2, "and again, which adds nothing"
@@ -163,6 +163,7 @@ def test_scores_become_cases(tmp_path: Path, suffix: str, capsys: pytest.Capture
     assert second.scan_id == "s2"
     with store.reading() as connection:
         assert connection.execute(select(CASES.c.nearest_scan_id)).scalars().all() == ["007", "s9"]
+        assert connection.execute(select(CASES.c.distance)).scalars().all() == [0.25, None]
     with pytest.raises(ReviewError, match="there is no case 3"):
         cases.get(store, 3, by=A)
     store.close()

@@ -15,7 +15,7 @@ import medtl
 from medtl.errors import MedtlError, ReviewError
 from medtl.review import cases, figures, report, verdicts
 from medtl.review.store import ReviewStore
-from tests.review.making import LEAD, A, B, C, read, said, scan, token
+from tests.review.making import LEAD, A, B, C, read, said, scan, score, token
 
 
 def test_the_week_begins_on_monday() -> None:
@@ -115,7 +115,7 @@ def test_the_report(store: ReviewStore, where: str, tmp_path: Path) -> None:
     expected = share**2 + (1 - share) ** 2
     assert kappas["any 3 readers (Fleiss)"] == (3, pytest.approx((observed - expected) / (1 - expected)))
     assert content["paces"][0] == {"reader": "Dr A", "n": 4, "quartiles": [1.75, 2.5, 3.25]}
-    assert [row["scan_id"] for row in content["next"]] == ["open1", "open3"], "least sure first, one of each patient"
+    assert [row["scan_id"] for row in content["next"]] == ["open1", "open3"], "most in doubt first, one of each patient"
     page = (tmp_path / "report" / "reviews.html").read_text()
     assert page.count("<svg") == 2 and "<script" not in page and "http://" not in re.sub(r'xmlns\S+|"http\S+', "", page)
 
@@ -124,16 +124,26 @@ def next_to_read(store: ReviewStore) -> list[str]:
     return [str(row["scan_id"]) for row in report.content_of(store, [])["next"]]
 
 
-def test_what_is_read_next_is_unsure_and_not_all_alike(store: ReviewStore) -> None:
-    """Near 0.5 is unsure. Three look most like x, three like y, one like z, and of one that is not known."""
-    looks = {"a1": (0.50, "x"), "a2": (0.51, "x"), "a3": (0.52, "x"), "b1": (0.53, "y"), "n1": (0.54, ""),
-             "n2": (0.55, ""), "b2": (0.56, "y"), "b3": (0.57, "y"), "c1": (0.90, "z")}  # fmt: skip
-    cases.add(store, [scan(name, p, nearest_scan_id=nearest) for name, (p, nearest) in looks.items()])
-    assert next_to_read(store) == ["a1", "b1", "n1", "n2", "c1", "a2", "b2", "a3", "b3"]
-    # Only the least sure scan of a patient counts, and takes its neighbourhood's turn.
-    cases.add(store, [scan("d1", 0.505, nearest_scan_id="z", patient_id="p")])
-    cases.add(store, [scan("d2", 0.506, nearest_scan_id="w", patient_id="p")])
-    assert next_to_read(store)[:6] == ["a1", "d1", "b1", "n1", "n2", "a2"]
+def test_what_is_read_next_is_in_doubt_and_unlike_the_labeled_scans(store: ReviewStore) -> None:
+    """Doubt times distance: 1 * 0.2, 0.8 * 0.5, 0.2 * 0.9 and so on; of a patient the first, what is read never."""
+    wanted = {"far": (0.4, 0.5), "doubtful": (0.5, 0.2), "farther but sure": (0.9, 0.9), "labeled": (0.5, 0.0)}
+    cases.add(store, [scan(name, p, distance=away) for name, (p, away) in wanted.items()])
+    cases.add(store, [scan("unknown", 0.45), scan("unknown and sure", 0.1)])
+    assert next_to_read(store) == ["far", "doubtful", "farther but sure", "labeled", "unknown", "unknown and sure"]
+    cases.add(store, [scan("p1", 0.5, distance=0.3, patient_id="p"), scan("p2", 0.5, distance=0.6, patient_id="p")])
+    cases.add(store, [scan("far", 0.5, bundle_id="b2", distance=0.1)])
+    assert next_to_read(store)[:4] == ["p2", "doubtful", "farther but sure", "far"], "a new bundle's scores count"
+    read(store, cases.find(store, "p2", by=A).id, A)
+    assert next_to_read(store)[:2] == ["p1", "doubtful"]
+    row = report.content_of(store, [])["next"][1]
+    assert (row["doubt"], row["distance"]) == (1.0, 0.2)
+
+
+def test_the_finding_in_most_doubt_counts_not_the_operating_point(store: ReviewStore) -> None:
+    """At its operating point of 0.02 a finding is not in doubt; a probability of 1/2 is."""
+    at_it, half = score("pneumonia", 0.02, 0.02), score("nodule", 0.5, 0.02)
+    cases.add(store, [scan("at it", scores=(at_it,), distance=1), scan("half", scores=(at_it, half), distance=0.1)])
+    assert next_to_read(store) == ["half", "at it"]
 
 
 def test_what_others_hold_is_not_to_be_read_next(store: ReviewStore) -> None:
@@ -157,11 +167,8 @@ def test_where_nobody_is_sure_there_are_verdicts_all_the_same(store: ReviewStore
 
 
 def test_many_open_cases(store: ReviewStore) -> None:
-    """Two neighbourhoods of 100 cases, and one of a single case that is sure."""
-    cases.add(store, [scan(f"s{i:03d}", 0.5 + i / 1000, nearest_scan_id=f"like {i // 100}") for i in range(200)])
-    cases.add(store, [scan("sure", 0.99, nearest_scan_id="nothing else")])
-    turns = [name for i in range(10) for name in (f"s{i:03d}", f"s{100 + i}")]
-    assert next_to_read(store) == [*turns[:2], "sure", *turns[2 : report.NEXT - 1]]
+    cases.add(store, [scan(f"s{i:03d}", 0.5, distance=i / 100) for i in range(200)])
+    assert next_to_read(store) == [f"s{i}" for i in range(199, 199 - report.NEXT, -1)]
 
 
 def test_names_are_text(made: Path, tmp_path: Path) -> None:
@@ -169,8 +176,7 @@ def test_names_are_text(made: Path, tmp_path: Path) -> None:
     path.write_bytes(made.read_bytes())
     store, hostile = ReviewStore(path), "<script>alert(1)</script> $x_$"
     by = A.__class__(name=hostile, role="reader")
-    score = scan("x").scores[0].__class__(finding=hostile, probability=0.7, threshold=0.5, decision="positive")
-    number = cases.add(store, [scan("<b>", scores=(score,))])[0]
+    number = cases.add(store, [scan("<b>", scores=(score(hostile, 0.7),))])[0]
     cases.claim(store, number, by=by)
     verdicts.save(store, [said(number, finding=hostile, seconds=1)], by=by, token=token())
     cases.add(store, [scan("<i>")])

@@ -80,34 +80,37 @@ def test_a_store_of_schema_1_loses_nothing(tmp_path: Path, capsys: pytest.Captur
     assert kept.execute("PRAGMA user_version").fetchone() == (1,)
     kept.close()
     said = capsys.readouterr().err
-    assert f"{path}: brought from schema 1 to 3; as it was: {path}.schema-1" in said
+    assert f"{path}: brought from schema 1 to 4; as it was: {path}.schema-1" in said
     ReviewStore(path).close()
     assert "brought" not in capsys.readouterr().err
 
 
-def test_a_store_of_schema_2_loses_nothing(where: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Schema 2 had no `nearest_scan_id`."""
+@pytest.mark.parametrize(("schema", "missing"), [("2", ("nearest_scan_id", "distance")), ("3", ("distance",))])
+def test_a_store_of_an_earlier_schema_loses_nothing(
+    where: str, schema: str, missing: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     store = ReviewStore(where)
     numbers = cases.add(store, [scan("s1", facts={"sex": "F"}), scan("s2", 0.2)])
     read(store, numbers[0], A)
     before = [cases.get(store, number, by=A) for number in numbers]
     with store.transaction() as connection:
-        connection.exec_driver_sql("ALTER TABLE cases DROP COLUMN nearest_scan_id")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '2'")
+        for column in missing:
+            connection.exec_driver_sql(f"ALTER TABLE cases DROP COLUMN {column}")
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{schema}'")
     store.close()
     head = verify_reviews(where)
-    assert "brought from schema 2 to 3" in capsys.readouterr().err or "://" in where
+    assert f"brought from schema {schema} to 4" in capsys.readouterr().err or "://" in where
     assert head.count == 1
     store = ReviewStore(where)
     assert [cases.get(store, number, by=A) for number in numbers] == before
-    assert cases.add(store, [scan("s3", nearest_scan_id="s1")]) == [3]
+    assert cases.add(store, [scan("s3", nearest_scan_id="s1", distance=0.5)]) == [3]
     with store.reading() as connection:
-        found = connection.exec_driver_sql("SELECT nearest_scan_id FROM cases ORDER BY id").scalars().all()
+        found = connection.exec_driver_sql("SELECT nearest_scan_id, distance FROM cases ORDER BY id").all()
     store.close()
-    assert found == ["", "", "s1"]
+    assert found == [("", None), ("", None), ("s1", 0.5)]
     if "://" not in where:
-        kept = sqlite3.connect(f"{where}.schema-2")
-        assert "nearest_scan_id" not in [row[1] for row in kept.execute("PRAGMA table_info(cases)")]
+        kept = sqlite3.connect(f"{where}.schema-{schema}")
+        assert "distance" not in [row[1] for row in kept.execute("PRAGMA table_info(cases)")]
         assert kept.execute("SELECT count(*) FROM verdicts").fetchone() == (1,)
         kept.close()
 
@@ -261,9 +264,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
     ReviewStore(tmp_path / "new.db").close()
     connection = sqlite3.connect(tmp_path / "new.db", isolation_level=None)
-    connection.execute("UPDATE alembic_version SET version_num = '4'")
+    connection.execute("UPDATE alembic_version SET version_num = '5'")
     connection.close()
-    with pytest.raises(ReviewError, match="is a review store of schema 4, this medtl reads schema 3; use the"):
+    with pytest.raises(ReviewError, match="is a review store of schema 5, this medtl reads schema 4; use the"):
         ReviewStore(tmp_path / "new.db")
 
     with pytest.raises(ReviewError, match=r"the folder .* does not exist; create it first"):

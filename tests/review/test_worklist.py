@@ -97,10 +97,11 @@ def test_filters(store: ReviewStore) -> None:
 
 
 def test_a_new_bundle_decides_the_filters(store: ReviewStore) -> None:
-    cases.add(store, [scan("s1", 0.9, received_at=on(3), nearest_scan_id="of b1")])
-    cases.add(store, [scan("s1", 0.1, bundle_id="b2", patient_id="p1", facts={"sex": "F"}, nearest_scan_id="of b2")])
+    cases.add(store, [scan("s1", 0.9, received_at=on(3), nearest_scan_id="of b1", distance=0.5)])
+    anew = scan("s1", 0.1, bundle_id="b2", patient_id="p1", facts={"sex": "F"}, nearest_scan_id="of b2")
+    cases.add(store, [anew])
     with store.reading() as connection:
-        assert connection.execute(select(CASES.c.nearest_scan_id)).scalar_one() == "of b2"
+        assert connection.execute(select(CASES.c.nearest_scan_id, CASES.c.distance)).one() == ("of b2", None)
     assert order(store, decision="positive") == []
     assert order(store, decision="negative") == ["s1"]
     case = worklist.page(store, by=A).cases[0]
