@@ -1,13 +1,14 @@
 """The case on the page: the picture at the left; findings, reasons, facts and verdict at the right."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from app import panels, reasons, tables
 from app.choices import Choices, text_of
-from app.desk import Desk
+from app.desk import Desk, Sheet
 from app.events import DRAWS
 from app.pictures import Pictures
 from app.priors import Other
@@ -115,6 +116,13 @@ class CaseView:
             return {}
         header = {self.header: panels.header(scan, masked=not by.leads)}
         return header | self.viewer.picture(scan, by.name, *settings)
+
+    def draw(self, by: User, settings: Sequence[Any], sheet: Sheet) -> None:
+        """Draw what will be shown of a case that is being opened, so that it is there by then."""
+        if sheet.pixels is not None:
+            self.pictured(sheet.pixels, by, *settings)
+        if sheet.scan is not None:
+            self.viewer.draw(replace(sheet.scan, owner=by.name), *settings)
 
     def shown(self, reading: Reading, *settings: Any, others: Sequence[Other], kept: Choices | None) -> Changes:
         """A case as this reader may see it.

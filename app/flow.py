@@ -3,14 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from app import keeping, panels
 from app.auth import user_of
-from app.case import Case, take
+from app.case import take
 from app.case_view import CaseView, Changes
 from app.choices import Choices, place_of, region_of
 from app.desk import Desk
@@ -257,7 +257,7 @@ class Flow:
         if emptied:
             yield blank
             seen = view
-        for sheet in self.desk.open(stored, by=by):
+        for sheet in self.desk.open(stored, by=by, draw=partial(self.view.draw, by, settings)):
             if sheet.pixels is not None:
                 picture = self.view.pictured(sheet.pixels, by, *settings)
                 # Never this picture beside the case before, whose token would take the verdicts.
@@ -278,14 +278,10 @@ class Flow:
 
     def _read_ahead(self, where: Listed, by: User, settings: tuple[Any, ...], status: str) -> None:
         """Begin to read what will probably be next, while this one is looked at, and draw it as this one is seen."""
-
-        def draw(scan: Case) -> None:
-            self.view.viewer.draw(replace(scan, owner=by.name), *settings)
-
         with contextlib.suppress(ReviewError):
             ahead = worklist.upcoming(self.store, by=by, status=status, **where.asked())
             if ahead is not None:
-                self.desk.read_ahead(ahead, by=by, draw=draw)
+                self.desk.read_ahead(ahead, by=by, draw=partial(self.view.draw, by, settings))
 
     def _let_go(self, reading: Reading | None, by: User, *, but: int = 0) -> None:
         """Give back the case that is left, unless somebody else holds it by now."""

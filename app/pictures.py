@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -23,21 +23,29 @@ MOST_BYTES = 2**28
 
 @dataclass(frozen=True, kw_only=True)
 class _Key:
-    """What a picture depends on, and who may see it."""
+    """What a picture depends on."""
 
-    owner: str
     scan_id: str
     slice_name: str
     window: Window
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """A picture, the name in its address, and the users it was drawn for."""
+
+    name: str
+    png: bytes
+    owners: set[str] = field(default_factory=set)
+
+
 class Pictures:
-    """PNGs in memory, each for one user at an address that cannot be guessed; old ones give way to new ones."""
+    """PNGs in memory, each drawn once, at an address that cannot be guessed; old ones give way to new ones."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[str, tuple[_Key, bytes]] = OrderedDict()
-        self._names: dict[_Key, str] = {}
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[_Key, _Picture] = OrderedDict()
+        self._keys: dict[str, _Key] = {}
         self._lock = threading.Lock()
         self.route = Route(PATH + "{name}", self.answer)
 
@@ -45,41 +53,33 @@ class Pictures:
         """What an <img> shows: a data URI, or an address, the same again for the same look while it is kept.
 
         Args:
-            owner: the user who may see it.
+            owner: a user who may see it.
         """
-        key = _Key(owner=owner, scan_id=look.scan.scan_id, slice_name=look.slice_name, window=look.window)
+        key = _Key(scan_id=look.scan.scan_id, slice_name=look.slice_name, window=look.window)
         with self._lock:
-            if (known := self._names.get(key)) is not None:
-                self._kept.move_to_end(known)
-                return _address(known)
-        png = look.png()
-        if len(png) <= INLINE_BYTES:
-            return panels.inline(png)
-        name = secrets.token_urlsafe(32)
+            known = self._kept.get(key)
+        picture = known or _Picture(name=secrets.token_urlsafe(32), png=look.png())
         with self._lock:
-            name = self._names.setdefault(key, name)
-            if name not in self._kept:
-                self._kept[name] = key, png
-                self._bytes += len(png)
-            while self._bytes > self._most_bytes and len(self._kept) > 1:
-                _, (old, gone) = self._kept.popitem(last=False)
-                del self._names[old]
-                self._bytes -= len(gone)
-        return _address(name)
+            picture = self._kept.setdefault(key, picture)
+            picture.owners.add(owner)
+            self._keys[picture.name] = key
+            self._kept.move_to_end(key)
+            while len(self._kept) > 1 and sum(len(each.png) for each in self._kept.values()) > self._most_bytes:
+                _, gone = self._kept.popitem(last=False)
+                del self._keys[gone.name]
+        if len(picture.png) <= INLINE_BYTES:
+            return panels.inline(picture.png)
+        return PATH.removeprefix("/") + picture.name  # relative, so that a proxy's prefix stays
 
     def answer(self, request: Request) -> Response:
-        """A picture, for its owner; that it is not kept by the browser is for the gate's headers to say."""
+        """A picture, for who may see it; that it is not kept by the browser is for the gate's headers to say."""
         user = person(request.scope)
         with self._lock:
-            key, png = self._kept.get(request.path_params["name"], (None, b""))
+            key = self._keys.get(request.path_params["name"])
             if key is None:
                 return PlainTextResponse("this picture is no longer kept; open the case again", 404)
-            if user is None or key.owner != user.name:
+            picture = self._kept[key]
+            if user is None or user.name not in picture.owners:
                 return PlainTextResponse("this belongs to another user", 403)
-            self._kept.move_to_end(request.path_params["name"])
-        return Response(png, media_type="image/png")
-
-
-def _address(name: str) -> str:
-    """Relative, so that a proxy's prefix stays."""
-    return PATH.removeprefix("/") + name
+            self._kept.move_to_end(key)
+        return Response(picture.png, media_type="image/png")

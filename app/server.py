@@ -1,5 +1,6 @@
 """`medtl.serve`: checks first, then the page behind its login, on this machine only unless told otherwise."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import numpy as np
 
 from medtl.data.scan import Scan
 from medtl.errors import MedtlError, ReviewError
+
+FOLDER, LOCK = "medtl-page-", "lock"
+"""How the folder of a server's temporary files begins, and the file in it that the server has locked while it lives."""
 
 
 def serve(
@@ -138,8 +142,18 @@ def _free_port(family: int, host: str, *, after: int) -> int | None:
 
 @contextmanager
 def private_files() -> Iterator[Path]:
-    """A temporary folder that only this user can read, for all that Gradio writes; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="medtl-page-"))
+    """A temporary folder that only this user can read, for all that Gradio writes; removed at the end.
+
+    Folders of servers that were killed are removed, too: they hold a lock file that nobody has locked any more.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*/{LOCK}"):
+        with suppress(OSError), left.open() as file:  # locked, or another user's
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=f"new-{FOLDER}"))
+    lock = (made / LOCK).open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = made.rename(made.with_name(made.name.removeprefix("new-")))  # found by others only once it is locked
     before, environment = tempfile.tempdir, dict(os.environ)
     tempfile.tempdir = str(folder)
     os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
@@ -152,6 +166,7 @@ def private_files() -> Iterator[Path]:
             if name in environment:
                 os.environ[name] = environment[name]
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
 
 
 def wait_for_signal() -> None:

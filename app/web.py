@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.auth import Login, person
+from app.events import page_by_page
 from app.figures import Figures
 from app.first_admin import FirstAdmin
 from app.gate import Gate, Headers, out_of_reach
@@ -40,6 +41,7 @@ def mounted(page: Page, login: Login, figures: Figures) -> FastAPI:
         exception_handlers={ReviewError: out_of_reach},
     )
     page.blocks.queue(max_size=50, api_open=False)
+    page_by_page(page.blocks._queue)
     page.blocks.state_session_capacity = PAGES
     return gr.mount_gradio_app(
         app,

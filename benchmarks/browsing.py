@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -48,21 +49,25 @@ class Tab:
         """Click a button, and wait until the server has done what it stands for."""
         for event in self._events:
             if [self._names[name], "click"] in event["targets"]:
-                self._ask(event)
+                for _ in self._ask(event):
+                    pass
 
-    def follow(self, name: str) -> None:
-        """What the page asks for by itself once `press` is answered."""
+    def join(self, name: str) -> None:
+        """Click a button, and wait for nothing."""
+        for event in self._events:
+            if [self._names[name], "click"] in event["targets"]:
+                self._join(event)
+
+    def follow(self, name: str) -> Iterator[None]:
+        """What the page asks for by itself once `press` is answered; yields whenever something else is shown."""
         pressed = [event["id"] for event in self._events if [self._names[name], "click"] in event["targets"]]
         for event in self._events:
             if event["trigger_after"] in pressed:
-                self._ask(event)
+                yield from self._ask(event)
 
-    def _ask(self, event: Event) -> None:
-        """Send an event and take in what is answered, as Gradio's JavaScript client does."""
-        data = [self._given(self._components[number]) for number in event["inputs"]]
-        asked = {"session_hash": self._session, "fn_index": event["id"], "data": data, "event_data": None,
-                 "trigger_id": event["targets"][0][0] if event["targets"] else None}  # fmt: skip
-        joined = self._client.post("/gradio_api/queue/join", json=asked).raise_for_status().json()
+    def _ask(self, event: Event) -> Iterator[None]:
+        """Send an event and take in what is answered, as Gradio's JavaScript client does; yields after each part."""
+        joined = self._join(event)
         answer: Any = None
         where = {"session_hash": self._session}
         with self._client.stream("GET", "/gradio_api/queue/data", params=where) as stream:
@@ -77,10 +82,20 @@ class Tab:
                         apply_diff(old, diff) for old, diff in zip(answer, given, strict=True)
                     ]  # fmt: skip
                     self._take(event, answer)
+                    yield
                 elif said["msg"] == "process_completed":
                     assert said["success"], said
                     if answer is None:
                         self._take(event, said["output"]["data"])
+                        yield
+
+    def _join(self, event: Event) -> dict[str, Any]:
+        """Send an event."""
+        data = [self._given(self._components[number]) for number in event["inputs"]]
+        asked = {"session_hash": self._session, "fn_index": event["id"], "data": data, "event_data": None,
+                 "trigger_id": event["targets"][0][0] if event["targets"] else None}  # fmt: skip
+        joined: dict[str, Any] = self._client.post("/gradio_api/queue/join", json=asked).raise_for_status().json()
+        return joined
 
     def _given(self, component: dict[str, Any]) -> Any:
         return None if component["type"] == "state" else component["props"].get("value")

@@ -2,12 +2,12 @@
 
     python benchmarks/page.py [--real FOLDER] [--readers 20] [--cases 2000]
 
-Makes 40 DICOM files of 2048 x 2048, 12 bit, in three transfer syntaxes, from real radiographs (the simulated ones where
-there are none), and a detector (EfficientNet-Lite0 from ImageNet, linear head); serves them from a process of its own,
-on this machine only. In headless Chromium: seconds from the click until a case's image, and until its findings and
+Makes 240 DICOM files of 2048 x 2048, 12 bit, in three transfer syntaxes, from real radiographs (the simulated ones
+where there are none), and a detector (EfficientNet-Lite0 from ImageNet, linear head); serves them from a process of its
+own, on this machine only. In headless Chromium: seconds from the click until a case's image, and until its findings and
 heatmap, are drawn; the same from "save and next" for a case that was read ahead. By HTTP, as the browser asks: readers
-who all log in and save ten cases each, after which every verdict is looked up in the store and the chain is verified;
-then the server's memory while 2,000 cases are opened. The cases take turns in showing the 40 files.
+who all log in and save ten cases each, no two of one file, after which every verdict is looked up in the store and the
+chain is verified; then the server's memory while 2,000 cases are opened, which take turns in showing the files.
 """
 
 import argparse
@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file,
 from benchmarks.browsing import Tab
 from benchmarks.radiographs import REAL, ROOT, pictures, write_dicoms
 
-FILES, SIDE_PX = 40, 2048
+FILES, SIDE_PX = 240, 2048
 OPENED, LOOKED_AT_S = 20, 5.0
 """Cases that are opened in Chromium, each way, and how long one is looked at before the next."""
 SAVES_EACH = 10
@@ -202,6 +202,7 @@ def report(what: str, took: Sequence[Sequence[float]], *, goals: tuple[float, fl
 def at_once(served: Served, readers: int) -> None:
     """All readers read and save at once; no verdict may be lost or doubled."""
     saves: list[float] = []
+    images: list[float] = []
     waits: list[float] = []
     acknowledged: list[tuple[int, str]] = []
     failed: list[BaseException] = []
@@ -216,8 +217,11 @@ def at_once(served: Served, readers: int) -> None:
                 saves.append(time.perf_counter() - began)
                 first, last = re.findall(r"\(verdicts (\d+) to (\d+)\)", tab.shown("saved"))[0]
                 acknowledged.extend((number, name) for number in range(int(first), int(last) + 1))
-                began = time.perf_counter()
-                tab.follow("save")
+                drawn, seen, began = tab.shown("scan"), [], time.perf_counter()
+                for _ in tab.follow("save"):
+                    if tab.shown("scan") not in ("", drawn):
+                        seen.append(time.perf_counter() - began)
+                images.append(seen[0])
                 waits.append(time.perf_counter() - began)
         except BaseException as problem:
             failed.append(problem)
@@ -232,6 +236,7 @@ def at_once(served: Served, readers: int) -> None:
     if failed:
         raise failed[0]
     told(f"{readers} readers at once: a save", saves, goal_s=3.0)
+    told(f"{readers} readers at once: the image of the next case", images)
     told(f"{readers} readers at once: the next case after it", waits)
     there = [(row.id, row.reader) for row in verdicts.standing(served.store) if row.id not in before]
     whole = verify_reviews(served.reviews).count == len(before) + len(there)

@@ -20,7 +20,7 @@ from pydicom.uid import (
 from medtl.data.codestream import codestream_head, has_end
 from medtl.data.dicom_objects import size_of
 from medtl.data.jpeg import PLUGIN, SYNTAXES, add_to_pydicom
-from medtl.data.jpeg2000 import decode_coarse
+from medtl.data.jpeg2000 import decode_coarse, decode_whole
 from medtl.data.kinds import check_size
 from medtl.data.quiet import in_one_line
 from medtl.errors import ScanError
@@ -78,6 +78,8 @@ def decode(dataset: FileDataset, name: str, *, least_px: int | None = None) -> t
         pass
     if least_px is not None and (coarse := decode_coarse(dataset, least_px)) is not None:
         return coarse[0][None], f"{step} at 1/{2 ** coarse[1]} of its sides"
+    if (whole := decode_whole(dataset)) is not None:
+        return whole[None], step
     try:
         options, shift = _from_the_top(dataset)
         raw = np.asarray(pixel_array(dataset, allow_excess_frames=False, **options))

@@ -1,9 +1,9 @@
-"""JPEG 2000 at a lower resolution.
+"""JPEG 2000 at a lower resolution, and without Python's lock.
 
 A radiograph of 3,000 pixels is stored with 256, so most of the work of decoding it would go into pixels that are
 averaged away. The wavelet transform holds an image at half, a quarter, ... of its sides (ITU-T T.800 annex F), and
-OpenJPEG can stop there. pylibjpeg-openjpeg has no option for it, but its module exports OpenJPEG's own functions,
-which are called here. Where it does not export them, images are decoded whole.
+OpenJPEG can stop there. pylibjpeg-openjpeg has no option for it, and holds Python's lock while it decodes, but its
+module exports OpenJPEG's own functions, which are called here. Where it does not export them, pylibjpeg decodes.
 """
 
 import ctypes
@@ -73,42 +73,64 @@ def halvings(head: Codestream, least_px: int) -> int:
 def decode_coarse(dataset: Dataset, least_px: int) -> tuple[npt.NDArray[Any], int] | None:
     """Stored values (H, W) of a JPEG 2000 radiograph at 1/2, 1/4, ... of its sides, rounded up, and how often halved.
 
-    None where only the whole image will do: it is hardly larger than wanted, its decoder refuses (the one for whole
-    images says why), or values between two stored ones mean something else (colours, padding, lookup tables).
+    None where only the whole image will do: it is hardly larger than wanted, its decoder refuses (pydicom's says why),
+    or values between two stored ones mean something else (colours, padding, lookup tables).
 
     Args:
         dataset: the header, and one frame of pixels.
         least_px: of the longer side.
     """
-    stream = _stream(dataset) if max(int(dataset.Rows), int(dataset.Columns)) >= 2 * least_px - 1 else None
+    large = max(int(dataset.Rows), int(dataset.Columns)) >= 2 * least_px - 1
+    stream = _stream(dataset) if large and may_be_coarse(dataset) else None
     head = None if stream is None else codestream_of(stream)
     if stream is None or head is None or not _agrees(head, dataset) or not _library():
         return None
-    if not (times := halvings(head, least_px)):
+    times = halvings(head, least_px)
+    values = _decoded(dataset, head, stream, times) if times else None
+    return None if values is None else (values, times)
+
+
+def decode_whole(dataset: Dataset) -> npt.NDArray[Any] | None:
+    """Stored values (H, W) of a JPEG 2000 radiograph, while other threads go on.
+
+    None where it is another kind of image, or the decoder refuses; pydicom's says why.
+    """
+    stream = _stream(dataset) if _is_grey(dataset) else None
+    head = None if stream is None else codestream_of(stream)
+    if stream is None or head is None or not _agrees(head, dataset) or not _library():
         return None
-    values = halved(stream, times)
-    if values is None or values.shape != (-(-head.rows // 2**times), -(-head.columns // 2**times)):
-        return None
-    return values.astype(f"{'i' if head.signed else 'u'}{int(dataset.BitsAllocated) // 8}"), times
+    return _decoded(dataset, head, stream, 0)
 
 
 def may_be_coarse(dataset: Dataset) -> bool:
     """Whether an image could be decoded at a lower resolution, as far as its header says."""
     return (
-        dataset.file_meta.TransferSyntaxUID in (JPEG2000, JPEG2000Lossless)
-        and int(dataset.get("NumberOfFrames") or 1) == 1
-        and dataset.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        _is_grey(dataset)
         and not any(dataset.get(key) for key in ("ModalityLUTSequence", "VOILUTSequence"))
         and dataset.get("PixelPaddingValue") is None
     )
 
 
+def _is_grey(dataset: Dataset) -> bool:
+    """Whether it is one image in grey."""
+    return (
+        dataset.file_meta.TransferSyntaxUID in (JPEG2000, JPEG2000Lossless)
+        and int(dataset.get("NumberOfFrames") or 1) == 1
+        and dataset.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+    )
+
+
 def _stream(dataset: Dataset) -> bytes | None:
     """The codestream, where it is whole."""
-    if not may_be_coarse(dataset):
-        return None
     stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
     return stream if stream[-64:].rstrip(b"\0").endswith(_END) else None
+
+
+def _decoded(dataset: Dataset, head: Codestream, stream: bytes, times: int) -> npt.NDArray[Any] | None:
+    values = halved(stream, times)
+    if values is None or values.shape != (-(-head.rows // 2**times), -(-head.columns // 2**times)):
+        return None
+    return values.astype(f"{'i' if head.signed else 'u'}{int(dataset.BitsAllocated) // 8}")
 
 
 def _agrees(head: Codestream, dataset: Dataset) -> bool:

@@ -393,15 +393,17 @@ def test_the_next_case_was_read_meanwhile(reader: Actor, reviews: ReviewStore, t
 def spoil(how: str, reader: Actor, reviews: ReviewStore, scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Open the first case, and let what is read ahead of the second be of no use once that is opened."""
     ahead, away = reader.page.desk._ahead, scan.with_name("away.png")
+    viewer, draw = reader.page.case.viewer, reader.page.case.viewer.draw
     if how == "its file was gone":
         scan.rename(away)
     if how == "it could not be drawn":
-        monkeypatch.setattr(reader.page.case.viewer, "draw", lambda *_: 1 / 0)
+        monkeypatch.setattr(viewer, "draw", lambda case, *_: 1 / 0 if case.name == "Case 2" else None)
     reader.next()
     until = time.monotonic() + 60
-    while not (2 in ahead and ahead[2].done()) and time.monotonic() < until:
+    while not (2 in ahead and ahead[2].last()) and time.monotonic() < until:
         time.sleep(0.01)
-    assert ahead[2].done()
+    assert ahead[2].last()
+    monkeypatch.setattr(viewer, "draw", draw)
     if how == "its file was gone":
         away.rename(scan)
     if how == "it was scored anew":

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.gate import LARGEST_EVENT_BYTES
 from app.owners import REMEMBERED, Owners
-from app.server import private_files
+from app.server import LOCK, private_files
 from app.uploads import UploadRefusedError, checked
 from medtl.review.users import User
 from tests.app.door import Door
@@ -37,7 +37,7 @@ def upload(browser: TestClient, *files: tuple[str, bytes]) -> Any:
 
 
 def kept(door: Door) -> list[Path]:
-    return [path for path in door.files.rglob("*") if path.is_file()]
+    return [path for path in door.files.rglob("*") if path.is_file() and path != door.files / LOCK]
 
 
 @pytest.mark.parametrize(

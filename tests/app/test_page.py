@@ -384,6 +384,17 @@ def test_the_essentials_fit(numbers: list[int], page: Page) -> None:
         assert picture and right and picture["x"] + picture["width"] <= right["x"] + 1 and picture["width"] > 600
 
 
+def test_no_filter_s_choice_is_cut(page: Page) -> None:
+    for width in (1366, 1024, 820):
+        page.set_viewport_size({"width": width, "height": 768})
+        expect(page.locator("#filters").get_by_label("Order")).to_have_value("Most urgent")
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll("#filters input")].filter(
+              (each) => each.scrollWidth > each.clientWidth).map((each) => each.value)"""
+        )
+        assert cut == [], width
+
+
 COVERED = """(rows) => {
   const seen = (each) => each.checkVisibility({ visibilityProperty: true }) && each.getBoundingClientRect().width > 1;
   const wrong = [];

@@ -1,4 +1,4 @@
-"""Large pictures have addresses of their own, each for one user; small ones travel inside the page."""
+"""Large pictures have addresses of their own, for the users they are shown to; small ones travel inside the page."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from PIL import Image
 
 from app.pictures import INLINE_BYTES, Pictures
 from app.viewer_html import Look
-from app.windowing import AS_READ, Window
+from app.windowing import AS_READ, BY_HAND, Window
 from medtl.data.scan import Scan
 from tests.app.door import Door
 
@@ -42,16 +42,23 @@ def test_a_large_picture_is_its_owner_s_alone(door: Door) -> None:
     assert unknown.status_code == 404 and "no longer kept; open the case again" in unknown.text
 
 
-def test_the_same_look_has_the_same_address_for_one_user() -> None:
-    pictures, wide = Pictures(), Window(name=AS_READ, centre=50, width=120)
-    address = pictures.source("Dr A", look())
-    assert pictures.source("Dr A", look()) == address
-    others = {
-        pictures.source("Dr B", look()),
-        pictures.source("Dr A", look(1)),
-        pictures.source("Dr A", look(window=wide)),
-    }
-    assert address.startswith("pictures/") and len(others | {address}) == 4
+@pytest.mark.parametrize("side", [800, 40])
+def test_the_same_look_is_drawn_once(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, wide, drawn = Pictures(), Window(name=BY_HAND, centre=50, width=120), []
+    png = Look.png
+    monkeypatch.setattr(Look, "png", lambda self: drawn.append(self) or png(self))
+    source = pictures.source("Dr A", look(side=side))
+    assert pictures.source("Dr A", look(side=side)) == pictures.source("Dr B", look(side=side)) == source
+    assert len(drawn) == 1
+    others = {pictures.source("Dr A", look(1, side=side)), pictures.source("Dr A", look(side=side, window=wide))}
+    assert len(others | {source}) == len(drawn) == 3
+
+
+def test_a_picture_is_for_all_who_were_shown_it(door: Door) -> None:
+    sources = {door.page.pictures.source(name, look(7)) for name in ("Dr A", "Dr B")}
+    (address,) = sources
+    answers = {name: door.logged_in(name).get("/" + address).status_code for name in ("Dr A", "Dr B", "Dr L")}
+    assert answers == {"Dr A": 200, "Dr B": 200, "Dr L": 403}
 
 
 def test_a_small_picture_travels_inside_the_page() -> None:

@@ -3,6 +3,8 @@
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +108,36 @@ def test_private_files_go_and_the_environment_comes_back() -> None:
         (folder / "left").write_text("x")
     assert not folder.exists()
     assert dict(os.environ) == before
+
+
+HOLD = "from app.server import private_files as files\nwith files() as folder: print(folder, flush=True); input()"
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A process with private files in this folder, and where they are."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=Path(__file__).parents[2], env=os.environ | {"TMPDIR": str(folder)}, **pipes
+    )
+    try:
+        assert process.stdout is not None
+        yield Path(process.stdout.readline().strip()), process
+    finally:
+        process.communicate("\n" if process.poll() is None else None)
+
+
+def test_private_files_of_killed_servers_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    (tmp_path / "medtl-page-of-an-older-version").mkdir()
+    with holding(tmp_path) as (killed, process), holding(tmp_path) as (alive, _):
+        (killed / "picture.png").write_bytes(b"pixels")
+        process.kill()
+        process.wait()
+        assert (killed / "picture.png").exists()
+        with holding(tmp_path) as (last, _):
+            left = {path.name for path in tmp_path.iterdir()}
+            assert left == {alive.name, last.name, "medtl-page-of-an-older-version"}
+    assert [path.name for path in tmp_path.iterdir()] == ["medtl-page-of-an-older-version"]
 
 
 def test_an_upload_is_taken_off_the_disk(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from pydicom.uid import JPEG2000Lossless
 
 import medtl
 from medtl.data.dicom import read_dicom
-from medtl.data.jpeg2000 import codestream_of, decode_coarse, halved, halvings
+from medtl.data.jpeg2000 import codestream_of, decode_coarse, decode_whole, halved, halvings
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.scan import Scan
 from medtl.data.sources import FoundFile, read_bytes, read_scans
@@ -117,6 +119,39 @@ def test_what_is_decoded_whole(make_dicom: Callable[..., bytes], elements: dict[
     assert decode_coarse(parse(plain, "x"), 50) is not None
     assert decode_coarse(parse(plain, "x"), 101) is None, "hardly larger than wanted"
     assert decode_coarse(parse(jpeg2000(make_dicom, values, **elements), "x"), 50) is None, why
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("u1", 8), ("i1", 8), ("u2", 12), ("u2", 16), ("i2", 12)])
+def test_a_whole_radiograph_is_what_was_encoded(make_dicom: Callable[..., bytes], kind: str, bits: int) -> None:
+    from medtl.data.dicom import parse
+
+    values = smooth(101, 64, kind, bits)
+    whole = decode_whole(parse(jpeg2000(make_dicom, values, bits, PixelPaddingValue=0), "x"))
+    assert whole is not None and whole.dtype == values.dtype and np.array_equal(whole, values), "it is lossless"
+    other = jpeg2000(make_dicom, values, bits, PixelRepresentation=int(kind.startswith("u")))
+    assert decode_whole(parse(other, "x")) is None, "header and codestream differ: pydicom decides"
+
+
+def test_other_threads_go_on_while_a_radiograph_is_decoded(make_dicom: Callable[..., bytes]) -> None:
+    data = jpeg2000(make_dicom, smooth(1500, 1500, "u2", 12))
+    turns, running = [], threading.Event()
+
+    def count() -> None:
+        while running.is_set():
+            time.sleep(0.001)
+            turns.append(time.perf_counter())
+
+    running.set()
+    other = threading.Thread(target=count)
+    other.start()
+    began = time.perf_counter()
+    whole = read(data)
+    took_s = time.perf_counter() - began
+    running.clear()
+    other.join()
+    longest = max(np.diff([began, *(turn for turn in turns if turn < began + took_s), began + took_s]))
+    assert whole.pixels.shape == (1500, 1500)
+    assert longest < took_s / 3, "decoding is more than half of reading, and pylibjpeg stops all others for all of it"
 
 
 def test_a_damaged_codestream_is_refused_as_ever(make_dicom: Callable[..., bytes]) -> None:
