@@ -109,7 +109,7 @@ def served(dims: int) -> Iterator[str]:
     with gr.Blocks() as blocks:
         state = gr.State(None)
         with gr.Row():
-            buttons = {name: gr.Button(name, elem_id=name) for name in [*CASES[dims], "blinded", "gone"]}
+            buttons = {name: gr.Button(name, elem_id=name, min_width=80) for name in [*CASES[dims], "blinded", "gone"]}
         with gr.Row(elem_id="stage"):
             viewer = Viewer(detector, state, Pictures())  # type: ignore[arg-type]
 
