@@ -58,7 +58,7 @@ ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; 
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
 STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
 DEFAULT_START = "[default: imagenet]"
-DEFAULT_ENCODER = "[default: imagenet for images and up to 100 labeled volumes, else random]"
+DEFAULT_ENCODER = "[default: imagenet; more than 100 labeled volumes with the strategies auto and full: random]"
 
 
 @app.command()

@@ -74,8 +74,8 @@ class Bundle:
         temperatures: logits are divided by these, one a finding (Guo 2017, arXiv 1706.04599, sec. 4.2).
         flip_average: whether logits are the mean over the scan and its mirror image.
         spec: preprocessing.
-        network, input_px: the encoder: a row of the encoder table, and the side that it was built for, which decides its
-            stem. It may see scans at another side, `seen_px`.
+        network, input_px: the encoder: a row of the encoder table, and the side that it was built for, which decides
+            its stem. It may see scans at another side, `seen_px`.
         training: what it was trained on and how, for people.
         calibration: how temperature and threshold were chosen, in words.
         tasks: the findings by tasks, each with a head of the network; without any, all of them are one task.
