@@ -55,7 +55,21 @@ def root(
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
+
+
+def _set(keys: str) -> object:
+    """The option `--set`, with the keys that are asked for most."""
+    return typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help=f"One setting; may be given several times: {keys} and more. A key that does not exist, such as all=, "
+        "lists them.",
+    )
+
+
+PretrainSet = Annotated[list[str], _set("steps, input_px, network, batch_size, lr, seed")]
+FinetuneSet = Annotated[list[str], _set("steps, input_px, network, batch_size, lr, loss, sampling, patience, seed")]
+StudySet = Annotated[list[str], _set("steps, input_px, network, batch_size, lr, loss, sampling")]
 STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
 DEFAULT_START = "[default: imagenet]"
 DEFAULT_ENCODER = "[default: imagenet; more than 100 labeled volumes with the strategies auto and full: random]"
@@ -173,7 +187,7 @@ def pretrain(
         ),
     ] = False,
     config: ConfigFile = None,
-    settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
+    settings: PretrainSet = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Train an encoder without labels."""
     medtl.pretrain(
@@ -219,7 +233,7 @@ def finetune(
     ] = None,
     resume: Resume = False,
     config: ConfigFile = None,
-    settings: Set = [],  # noqa: B006
+    settings: FinetuneSet = [],  # noqa: B006
 ) -> None:
     """Train and calibrate a detector on labeled scans."""
     medtl.finetune(
@@ -276,7 +290,7 @@ def study(
     strategy: Annotated[
         str | None, typer.Option(help="How to adapt encoders; medtl strategies lists all [default: auto]")
     ] = None,
-    settings: Set = [],  # noqa: B006
+    settings: StudySet = [],  # noqa: B006
 ) -> None:
     """Did pretraining help? Compare starts with few labels; made again, it goes on where it stopped."""
     medtl.study(

@@ -24,6 +24,7 @@ from PIL import Image
 import medtl
 from medtl.cli import app, main
 from medtl.data.dataset import Dataset
+from medtl.errors import ConfigError
 
 PROGRAM = [sys.executable, "-c", "from medtl.cli import main; main()"]
 SMALL = ["batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
@@ -95,6 +96,23 @@ def test_every_command_is_a_thin_shell_around_its_function() -> None:
 def test_help_answers(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0 and "Usage:" in done.stdout and len(done.stdout) > 150
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "study"])
+def test_help_names_keys_of_set_that_exist_and_how_to_list_all(command: str) -> None:
+    from medtl.config import build
+    from medtl.finetuning.config import FinetuneConfig
+    from medtl.pretraining.config import PretrainConfig
+
+    model = PretrainConfig if command == "pretrain" else FinetuneConfig
+    said = " ".join(run(command, "--help").stdout.split())
+    keys = said.partition("One setting; may be given several times: ")[2].partition(" and more. A key")[0].split(", ")
+    assert "steps" in keys and set(keys) <= set(model.model_fields)
+    assert "A key that does not exist, such as all=, lists them." in said
+    with pytest.raises(ConfigError) as refused:
+        build(model, {"all": None})
+    listed = str(refused.value).partition("unknown key 'all'; choose from: ")[2].split(", ")
+    assert len(listed) == len(model.model_fields)
 
 
 BAD_FILES = {
