@@ -10,7 +10,7 @@ import typer
 
 import medtl
 from medtl import cli_reviews, cli_teach, torchrun
-from medtl.cli_lists import Labels, ListsOfNumbers
+from medtl.cli_lists import BundleFolder, DatasetFolder, Labels, ListsOfNumbers
 from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
@@ -155,7 +155,7 @@ def ingest(
 
 
 @split.command("check")
-def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")]) -> None:
+def check_split(dataset: DatasetFolder) -> None:
     """Prove that no patient, study or picture is in two parts."""
     found = medtl.split_check(dataset)
     print(found.counts.to_string())
@@ -165,7 +165,7 @@ def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that in
 
 @app.command()
 def pretrain(
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    dataset: DatasetFolder,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write; --show-views writes OUT-views.png beside it.")
     ] = None,
@@ -217,7 +217,7 @@ def methods() -> None:
 
 @app.command()
 def finetune(
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    dataset: DatasetFolder,
     out: Out,
     labels: Labels = [],  # noqa: B006
     encoder: Annotated[str | None, typer.Option(help=f"{STARTS} {DEFAULT_ENCODER}")] = None,
@@ -262,8 +262,8 @@ app.command()(cli_teach.teach)
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    bundle: BundleFolder,
+    dataset: DatasetFolder,
     out: Out,
     labels: Labels = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
@@ -274,7 +274,7 @@ def evaluate(
 
 @app.command(cls=ListsOfNumbers)
 def study(
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    dataset: DatasetFolder,
     out: Out,
     labels: Labels = [],  # noqa: B006
     labels_per_class: Annotated[
@@ -308,7 +308,7 @@ def study(
 
 @app.command()
 def score(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    bundle: BundleFolder,
     inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     out: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file.")],
 ) -> None:

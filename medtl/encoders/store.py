@@ -12,9 +12,8 @@ from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px, find
 from medtl.errors import EncoderError
-from medtl.files import atomic_file, read_json, write_json
+from medtl.files import BUNDLE, atomic_file, read_json, write_json
 
-BUNDLE = "bundle.json"
 RANDOM_START = "random weights"
 """What a bundle says of a start that had learned nothing."""
 SUPERVISED = "supervised on"

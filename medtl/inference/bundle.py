@@ -16,12 +16,12 @@ from medtl import __version__
 from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.tasks import MAIN, Task
-from medtl.encoders.store import BUNDLE, load_weights
+from medtl.encoders.store import load_weights
 from medtl.encoders.table import Encoder, build_encoder
 from medtl.errors import BundleError, EncoderError
 from medtl.evaluation.conformal import Band
 from medtl.evaluation.observed import Observed
-from medtl.files import atomic_folder, read_json, write_json
+from medtl.files import BUNDLE, atomic_folder, check_bundle, read_json, write_json
 from medtl.inference.card import render_card
 from medtl.inference.reference import NAME as REFERENCE
 from medtl.inference.reference import Bytes, Reference, reference_of, write_reference
@@ -221,11 +221,7 @@ def encoder_of(folder: str | Path, bundle: Bundle) -> Encoder:
 
 def _open(folder: Path) -> tuple[Bundle, bytes]:
     """A bundle whose files are all there, and the bytes of its settings that its id was made from."""
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such folder; expected a bundle that medtl finetune left")
-    if not (folder / MARKER).is_file():
-        raise BundleError(f"{folder}: holds no {MARKER}; expected a bundle that medtl finetune left")
-    opened = _read_settings(folder)
+    opened = _read_settings(check_bundle(folder))
     for name in (WEIGHTS, REFERENCE):
         if not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; copy the whole folder again, or fine-tune again")
