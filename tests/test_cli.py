@@ -180,7 +180,13 @@ def test_labels_that_do_not_fit(dataset: Dataset, tmp_path: Path, text: str, mes
 
 
 @pytest.mark.parametrize("command", ["ingest d", "pretrain d", "finetune d", "teach b d", "evaluate b d", "study d"])
-def test_labels_of_several_files_reach_every_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_several_files_reach_every_command(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, marker in (("d", "dataset.json"), ("b", "bundle.json")):
+        Path(folder).mkdir()
+        Path(folder, marker).touch()
     name, *arguments = command.split()
     asked: dict[str, object] = {}
     monkeypatch.setattr(medtl, name, lambda *_, **options: asked.update(options))
