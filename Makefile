@@ -30,7 +30,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo "medtl: setting up $(VENV) from requirements.lock (once; takes some minutes, mostly download)"
 	@"$(PYTHON)" -m venv "$(VENV)" || \
 		{ echo "medtl: Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -r requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(VENV)/bin/python -m pip check --quiet --disable-pip-version-check
 	@touch $(INSTALLED)

@@ -16,9 +16,11 @@ from medtl.inference.trust import Doubt
 
 LABELS = {1: ("with", "has it"), 0: ("without", "free of it"), None: ("unknown", "no label")}
 
-
-UNLIKE_VALIDATION = ("seen", "unlike")
-"""Doubts about scans of which validation says nothing."""
+NO_RATE = {
+    "seen": "is no rate: the detector learned from this very scan, and rates hold for scans that are new to it",
+    "unlike": "ranks this scan, but is no rate: rates hold for scans like those that the detector learned from",
+}
+"""Of scans that rates say nothing about: why, by the code of the doubt."""
 
 
 def wording(score: FindingScore, found: Sequence[Doubt] = (), *, named: bool = False) -> str:
@@ -30,9 +32,8 @@ def wording(score: FindingScore, found: Sequence[Doubt] = (), *, named: bool = F
     """
     name = f"<b>{escape(words(score.finding))}.</b> " if named else ""
     said = [meaning(score), answer(score)]
-    if any(doubt.code in UNLIKE_VALIDATION for doubt in found):
-        shown = percent(score.probability)
-        said = [f"{shown} ranks this scan, but is no rate: validation had no scan like this one."]
+    if why := next((NO_RATE[doubt.code] for doubt in found if doubt.code in NO_RATE), None):
+        said = [f"{percent(score.probability)} {why}."]
     first, *rest = (f"{escape(each)}</p>" for each in said)
     return f'<div class="wording"><p>{name}{first}' + "".join(f"<p>{each}" for each in rest) + "</div>"
 

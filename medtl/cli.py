@@ -10,7 +10,7 @@ import typer
 
 import medtl
 from medtl import cli_reviews, cli_teach, torchrun
-from medtl.cli_lists import Labels, ListsOfNumbers
+from medtl.cli_lists import BundleFolder, DatasetFolder, Labels, ListsOfNumbers
 from medtl.errors import ConfigError, MedtlError, Stopped
 from medtl.progress import print_table, say
 
@@ -55,10 +55,24 @@ def root(
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with settings; see configs/.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be given several times.")]
+
+
+def _set(keys: str) -> object:
+    """The option `--set`, with the keys that are asked for most."""
+    return typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help=f"One setting; may be given several times: {keys} and more. A key that does not exist, such as all=, "
+        "lists them.",
+    )
+
+
+PretrainSet = Annotated[list[str], _set("steps, input_px, network, batch_size, lr, seed")]
+FinetuneSet = Annotated[list[str], _set("steps, input_px, network, batch_size, lr, loss, sampling, patience, seed")]
+StudySet = Annotated[list[str], _set("steps, input_px, network, batch_size, lr, loss, sampling")]
 STARTS = "random, imagenet, the folder of a run or bundle, or a ResNet's .safetensors, .pth or .pt file"
 DEFAULT_START = "[default: imagenet]"
-DEFAULT_ENCODER = "[default: imagenet for images and up to 100 labeled volumes, else random]"
+DEFAULT_ENCODER = "[default: imagenet; more than 100 labeled volumes with the strategies auto and full: random]"
 
 
 @app.command()
@@ -141,7 +155,7 @@ def ingest(
 
 
 @split.command("check")
-def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")]) -> None:
+def check_split(dataset: DatasetFolder) -> None:
     """Prove that no patient, study or picture is in two parts."""
     found = medtl.split_check(dataset)
     print(found.counts.to_string())
@@ -151,7 +165,7 @@ def check_split(dataset: Annotated[Path, typer.Argument(help="The folder that in
 
 @app.command()
 def pretrain(
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    dataset: DatasetFolder,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write; --show-views writes OUT-views.png beside it.")
     ] = None,
@@ -173,7 +187,7 @@ def pretrain(
         ),
     ] = False,
     config: ConfigFile = None,
-    settings: Set = [],  # noqa: B006 - typer reads the default, nothing changes it
+    settings: PretrainSet = [],  # noqa: B006 - typer reads the default, nothing changes it
 ) -> None:
     """Train an encoder without labels."""
     medtl.pretrain(
@@ -203,7 +217,7 @@ def methods() -> None:
 
 @app.command()
 def finetune(
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    dataset: DatasetFolder,
     out: Out,
     labels: Labels = [],  # noqa: B006
     encoder: Annotated[str | None, typer.Option(help=f"{STARTS} {DEFAULT_ENCODER}")] = None,
@@ -219,7 +233,7 @@ def finetune(
     ] = None,
     resume: Resume = False,
     config: ConfigFile = None,
-    settings: Set = [],  # noqa: B006
+    settings: FinetuneSet = [],  # noqa: B006
 ) -> None:
     """Train and calibrate a detector on labeled scans."""
     medtl.finetune(
@@ -248,8 +262,8 @@ app.command()(cli_teach.teach)
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    bundle: BundleFolder,
+    dataset: DatasetFolder,
     out: Out,
     labels: Labels = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="test, val, train or all.")] = "test",
@@ -260,7 +274,7 @@ def evaluate(
 
 @app.command(cls=ListsOfNumbers)
 def study(
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    dataset: DatasetFolder,
     out: Out,
     labels: Labels = [],  # noqa: B006
     labels_per_class: Annotated[
@@ -276,7 +290,7 @@ def study(
     strategy: Annotated[
         str | None, typer.Option(help="How to adapt encoders; medtl strategies lists all [default: auto]")
     ] = None,
-    settings: Set = [],  # noqa: B006
+    settings: StudySet = [],  # noqa: B006
 ) -> None:
     """Did pretraining help? Compare starts with few labels; made again, it goes on where it stopped."""
     medtl.study(
@@ -294,7 +308,7 @@ def study(
 
 @app.command()
 def score(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    bundle: BundleFolder,
     inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     out: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file.")],
 ) -> None:

@@ -1,4 +1,4 @@
-"""Options that take several values: labels files, and lists of numbers."""
+"""What commands share: folders that are there before torch is loaded, options that take several values."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,6 +6,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from medtl.files import check_bundle, check_dataset
+
+DatasetFolder = Annotated[Path, typer.Argument(help="The folder that ingest left.", callback=check_dataset)]
+BundleFolder = Annotated[Path, typer.Argument(help="The folder that finetune left.", callback=check_bundle)]
 Labels = Annotated[
     list[Path],
     typer.Option(

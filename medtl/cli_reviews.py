@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import medtl
+from medtl.cli_lists import BundleFolder
 from medtl.errors import ReviewError
 from medtl.progress import print_table, say
 
@@ -22,7 +23,7 @@ FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the pass
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
+    bundle: BundleFolder,
     scores: Annotated[Path | None, typer.Option(help="The file that medtl score wrote: its scans are cases.")] = None,
     watch: Annotated[Path | None, typer.Option(help="A folder: scans that arrive in it become cases.")] = None,
     readings: Annotated[int, typer.Option(min=1, max=9, help="How many readers have to read each case.")] = 1,

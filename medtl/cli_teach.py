@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 import medtl
-from medtl.cli_lists import Labels
+from medtl.cli_lists import BundleFolder, DatasetFolder, Labels
 
 
 def teach(
-    bundle: Annotated[Path, typer.Argument(help="The folder that finetune left.")],
-    dataset: Annotated[Path, typer.Argument(help="The folder that ingest left.")],
+    bundle: BundleFolder,
+    dataset: DatasetFolder,
     out: Annotated[Path, typer.Option(help="The new bundle's folder; may be the same one.")],
     labels: Labels = [],  # noqa: B006 - typer reads the default, nothing changes it
     finding: Annotated[str | None, typer.Option(help="The column to teach [default: all]")] = None,

@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medtl.errors import MedtlError
+from medtl.errors import BundleError, DatasetError, MedtlError
 
 FORMAT = 1
+DATASET, BUNDLE = "dataset.json", "bundle.json"
+"""The file that makes a folder a dataset, or a bundle."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Of an OSError: no space left on the disk, or none that this user may have."""
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
@@ -134,6 +136,31 @@ def resumable_folder(path: Path, *, marker: str) -> Iterator[Path]:
         lock.unlink()
         _publish(work, path)
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_dataset(folder: Path) -> Path:
+    """The folder, if `medtl ingest` left it.
+
+    Raises:
+        DatasetError: there is none, or it holds no dataset.
+    """
+    return _check_made(folder, DATASET, DatasetError, "a dataset that medtl ingest left")
+
+
+def check_bundle(folder: Path) -> Path:
+    """The folder, if `medtl finetune` left it.
+
+    Raises:
+        BundleError: there is none, or it holds no bundle.
+    """
+    return _check_made(folder, BUNDLE, BundleError, "a bundle that medtl finetune left")
+
+
+def _check_made(folder: Path, marker: str, error: type[MedtlError], expected: str) -> Path:
+    if not (folder / marker).is_file():
+        found = f"holds no {marker}" if folder.is_dir() else "no such folder"
+        raise error(f"{folder}: {found}; expected {expected}")
+    return folder
 
 
 def check_replaceable(path: Path, *, marker: str) -> None:

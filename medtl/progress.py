@@ -14,6 +14,8 @@ from medtl import torchrun
 Update = Callable[..., None]
 _part_of = ContextVar("part of", default=False)
 PLAIN_EVERY_S = 10.0
+LEAST_ITEMS, LEAST_S = 2, 2.0
+"""After so many items beyond the first, and so many seconds, the time that is left is shown."""
 WIDEST_TABLE = 100
 """Columns of text that a table takes on a terminal."""
 WIDEST_UNWRAPPED = 16
@@ -31,13 +33,14 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
         start: units that an earlier, interrupted call has done.
     """
     began = time.monotonic()
+    pace = _Pace(start)
 
     def line(done: int, total: int, figures: dict[str, object]) -> str:
-        elapsed = time.monotonic() - began
-        rate = (done - start) / elapsed if elapsed > 0 else 0.0
-        left = f"{clock((total - done) / rate)} left" if rate > 0 else "-- left"
-        shown = "  ".join(f"{name} {value}" for name, value in figures.items())
-        return f"{title}: {done:,}/{total:,} {unit}  {shown}{'  ' if shown else ''}{left}"
+        left = pace.left(done, total)
+        shown = [f"{name} {value}" for name, value in figures.items()]
+        if left is not None:
+            shown.append(f"{clock(left)} left")
+        return "  ".join([f"{title}: {done:,}/{total:,} {unit}", *shown])
 
     if torchrun.number() > 0 or _part_of.get():
         yield lambda done, **figures: None
@@ -59,11 +62,33 @@ def progress(title: str, total: int, *, unit: str = "files", start: int = 0) -> 
         def plain(done: int, total: int = total, **figures: object) -> None:
             nonlocal last
             now = time.monotonic()
+            pace.left(done, total)
             if now - last >= PLAIN_EVERY_S or (done == total and now - began > 1):
                 last = now
                 print(line(done, total, figures), file=sys.stderr, flush=True)
 
         yield plain
+
+
+class _Pace:
+    """How long the rest will take. The first item also warms up, and first items are quick or slow by chance, so
+    nothing is said of the time before some more were done after it, and some seconds are over."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._first: tuple[int, float] | None = None
+
+    def left(self, done: int, total: int) -> float | None:
+        """Seconds for the rest, to be asked each time that an item is done; None: not known yet."""
+        now = time.monotonic()
+        if done >= total:
+            return 0.0
+        if self._first is None and done > self._start:
+            self._first = (done, now)
+        if self._first is None:
+            return None
+        more, seconds = done - self._first[0], now - self._first[1]
+        return None if more < LEAST_ITEMS or seconds < LEAST_S else seconds * (total - done) / more
 
 
 @contextmanager
@@ -84,6 +109,11 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 step`, `2,000 steps`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def say(message: str) -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 import medtl
 from medtl.cli import app, main
 from medtl.data.dataset import Dataset
+from medtl.errors import ConfigError
 
 PROGRAM = [sys.executable, "-c", "from medtl.cli import main; main()"]
 SMALL = ["batch_size=8", "input_px=16", "network=resnet10-half", "precision=32"]
@@ -97,6 +98,23 @@ def test_help_answers(command: str) -> None:
     assert done.returncode == 0 and "Usage:" in done.stdout and len(done.stdout) > 150
 
 
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "study"])
+def test_help_names_keys_of_set_that_exist_and_how_to_list_all(command: str) -> None:
+    from medtl.config import build
+    from medtl.finetuning.config import FinetuneConfig
+    from medtl.pretraining.config import PretrainConfig
+
+    model = PretrainConfig if command == "pretrain" else FinetuneConfig
+    said = " ".join(run(command, "--help").stdout.split())
+    keys = said.partition("One setting; may be given several times: ")[2].partition(" and more. A key")[0].split(", ")
+    assert "steps" in keys and set(keys) <= set(model.model_fields)
+    assert "A key that does not exist, such as all=, lists them." in said
+    with pytest.raises(ConfigError) as refused:
+        build(model, {"all": None})
+    listed = str(refused.value).partition("unknown key 'all'; choose from: ")[2].split(", ")
+    assert len(listed) == len(model.model_fields)
+
+
 BAD_FILES = {
     "text.dcm": (b"this is not a scan\n" * 30, "is text, not a scan; expected DICOM, PNG"),
     "report.pdf": (b"%PDF-1.7\n%\xe2\xe3\n1 0 obj", "is a PDF document, not a scan"),
@@ -162,7 +180,13 @@ def test_labels_that_do_not_fit(dataset: Dataset, tmp_path: Path, text: str, mes
 
 
 @pytest.mark.parametrize("command", ["ingest d", "pretrain d", "finetune d", "teach b d", "evaluate b d", "study d"])
-def test_labels_of_several_files_reach_every_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_several_files_reach_every_command(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, marker in (("d", "dataset.json"), ("b", "bundle.json")):
+        Path(folder).mkdir()
+        Path(folder, marker).touch()
     name, *arguments = command.split()
     asked: dict[str, object] = {}
     monkeypatch.setattr(medtl, name, lambda *_, **options: asked.update(options))

@@ -14,9 +14,9 @@ from medtl.data.manifest import read_manifest, read_rejects
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.shards import ShardReader
 from medtl.errors import DatasetError, LabelError
-from medtl.files import read_json
+from medtl.files import DATASET, check_dataset, read_json
 
-MARKER = "dataset.json"
+MARKER = DATASET
 DEFAULT_SIZE_PX = 256
 
 
@@ -84,10 +84,7 @@ def open_dataset(folder: str | Path) -> Dataset:
     Raises:
         DatasetError: not a dataset, damaged, or of another format.
     """
-    path = Path(folder)
-    if not (path / MARKER).is_file():
-        found = "holds no dataset.json" if path.is_dir() else "no such folder"
-        raise DatasetError(f"{path}: {found}; expected a dataset that medtl ingest left")
+    path = check_dataset(Path(folder))
     content = read_json(path / MARKER, error=DatasetError)
     try:
         spec = build(PreprocessSpec, content["spec"], source=str(path / MARKER))

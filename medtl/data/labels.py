@@ -15,7 +15,7 @@ from medtl.data.manifest import absolute_paths
 from medtl.data.pseudonyms import as_patient, salt
 from medtl.data.tasks import MAIN, Task
 from medtl.errors import LabelError
-from medtl.progress import say
+from medtl.progress import counted, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def merged_labels(earlier: LabelTable, later: LabelTable, *, name: str) -> Label
     before, known = values[:, columns], ~np.isnan(later.values)
     added, changed = known & np.isnan(before), known & ~np.isnan(before) & (before != later.values)
     values[:, columns] = np.where(known, later.values, before)
-    say(f"{name}: adds {added.sum():,} labels to the earlier ones and changes {changed.sum():,} of those")
+    say(f"{name}: adds {counted(int(added.sum()), 'label')} to the earlier ones and changes {changed.sum():,} of those")
     merged = LabelTable(findings=findings, values=values, files=(*earlier.files, *later.files))
     if earlier.exclusive and not merged.exclusive:
         say(
@@ -178,7 +178,7 @@ def _matched(rows: LabelRows, scans: "_Index", people: "_People") -> LabelTable:
         )
         people.add_modality(row, named, rows.cells["modality"][i], at=(rows.file, number))
     if unused:
-        say(f"{rows.file.name}: {unused:,} labels are of files that were rejected: not used")
+        say(f"{rows.file.name}: not used because their files were rejected: {counted(unused, 'label')}")
     return LabelTable(findings=rows.findings, values=values, files=(rows.words,))
 
 

@@ -12,9 +12,8 @@ from medtl.config import build, nearest
 from medtl.data.preprocess import PreprocessSpec
 from medtl.encoders.table import IMAGENET_ENCODER, Encoder, build_encoder, default_network, default_px, find
 from medtl.errors import EncoderError
-from medtl.files import atomic_file, read_json, write_json
+from medtl.files import BUNDLE, atomic_file, read_json, write_json
 
-BUNDLE = "bundle.json"
 BEST = "best"
 """In the folder of a run that goes on: the encoder of its best check so far, or of its last good one."""
 RANDOM_START = "random weights"

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from medtl.config import StrictModel
 from medtl.data.label_rows import NamedFiles
-from medtl.encoders.store import Start
+from medtl.encoders.store import Start, default_start
 from medtl.errors import ConfigError
 from medtl.finetuning.semi.config import Semi, UnlabeledConfig
-from medtl.finetuning.strategies import AUTO, STRATEGIES, Kind, candidates, find_strategy
+from medtl.finetuning.strategies import AUTO, FEW_VOLUMES, STRATEGIES, Kind, candidates, find_strategy
 from medtl.pretraining.presets import GENTLE
 from medtl.pretraining.views import ViewsConfig
 
@@ -33,9 +33,10 @@ class FinetuneConfig(StrictModel):
 
     encoder: str | None = None
     """Where the encoder's weights start: "random", "imagenet", the folder of a pretraining run or of a bundle, or a
-    file with a ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images and for up to
-    100 labeled volumes, "random" for more and where a network or a side is asked for that ImageNet does not have. For
-    `semi: distil` several, joined by commas: the members take turns, the detector starts from the first."""
+    file with a ResNet's weights in torchvision's or RadImageNet's layout. None is "imagenet" for images, for up to 100
+    labeled volumes and for a strategy that keeps what was learned, "random" for more volumes and where a network or a
+    side is asked for that ImageNet does not have. For `semi: distil` several, joined by commas: the members take turns,
+    the detector starts from the first."""
     strategy: str = AUTO
     """How the encoder is adapted: a name of the table that `medtl strategies` prints, or "auto"."""
     network: str | None = None
@@ -100,6 +101,19 @@ def origins(encoder: str) -> list[str]:
     if Path(encoder).exists():  # a comma may be part of a name
         return [encoder]
     return [name.strip() for name in encoder.split(",") if name.strip()]
+
+
+def usual_start(plan: FinetuneConfig, *, dims: int, n_labels: int) -> str:
+    """The start where nobody names one: ImageNet where it suits, but for many volumes that `auto` trains whole.
+
+    Raises:
+        ConfigError: no such strategy.
+    """
+    if plan.strategy == AUTO:
+        pays = dims == 2 or (n_labels <= FEW_VOLUMES and semi_of(plan) == "none")
+    else:
+        pays = dims == 2 or find_strategy(plan.strategy, pretrained=True).head_first
+    return default_start(dims=dims, network=plan.network, input_px=plan.input_px) if pays else "random"
 
 
 def semi_of(plan: FinetuneConfig) -> Semi:

@@ -12,16 +12,15 @@ from medtl.data.dataset import open_dataset
 from medtl.data.label_rows import LabelFiles
 from medtl.data.tasks import Task
 from medtl.encoders.embed import embed
-from medtl.encoders.store import default_start, start_from
+from medtl.encoders.store import start_from
 from medtl.errors import ConfigError, RunError
 from medtl.evaluation.conformal import uncertain_words
 from medtl.files import check_replaceable
 from medtl.finetuning.calibrate import Calibration, calibrate, calibrated_from
 from medtl.finetuning.choose import choose
-from medtl.finetuning.config import FinetuneConfig, filled_in, origins, semi_of
+from medtl.finetuning.config import FinetuneConfig, filled_in, origins, usual_start
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import remarks, split_labeled
-from medtl.finetuning.strategies import AUTO, FEW_VOLUMES
 from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
 from medtl.inference.population import population
@@ -58,8 +57,8 @@ def finetune(
         out: the bundle's folder; an earlier bundle in it is replaced once the new one is complete.
         labels: a labels file, or several of which a later one corrects the earlier; None takes the one in the dataset.
         encoder: "random", "imagenet", the folder of a pretraining run or of a bundle, or a file with a ResNet's
-            weights; None takes the config's, by default "imagenet" for images and few labeled volumes. With
-            `semi="distil"` several, joined by commas.
+            weights; None takes the config's, by default "imagenet" for images, few labeled volumes and
+            strategies that keep what was learned. With `semi="distil"` several, joined by commas.
         strategy: a name of the table `medtl.strategies()`, or "auto"; None takes the config's, "auto" by default.
         semi: how the scans without labels take part: "none", "fixmatch", "mixmatch", "mean-teacher", "distil" or
             "auto"; None takes the config's, "none" by default.
@@ -99,9 +98,7 @@ def finetune(
     work = folder.parent / f".{folder.name}.run"
     plan = open_run(work, asked, resume=resume, finished=MARKER)
     torch.manual_seed(plan.seed)
-    few = len(parts.fit) <= FEW_VOLUMES and plan.strategy in (AUTO, "linear") and semi_of(plan) == "none"
-    usual = default_start(dims=data.spec.dims, network=plan.network, input_px=plan.input_px)
-    encoder = plan.encoder or (usual if few or data.spec.dims == 2 else "random")
+    encoder = plan.encoder or usual_start(plan, dims=data.spec.dims, n_labels=len(parts.fit))
     start = start_from(origins(encoder)[0], spec=data.spec, network=plan.network, input_px=plan.input_px, enlarge=True)
     plan = plan.model_copy(update={"encoder": encoder})
     if plan.tasks != asked.tasks:

@@ -25,7 +25,7 @@ from medtl.finetuning.stopping import EarlyStop
 from medtl.finetuning.strategies import find_strategy
 from medtl.finetuning.trainable import prepare, unfreezing
 from medtl.inference.bundle import Classifier
-from medtl.progress import say
+from medtl.progress import counted, say
 from medtl.training.loop import train
 from medtl.training.pace import Pace
 
@@ -67,7 +67,7 @@ def fit(
     with_gradients = strategy.trains != "head"
     say(
         f"{title}: {start.encoder.name} at {start.spec.input_px} px from {start.origin} on {len(rows):,} labeled "
-        f"scans ({counts}): {strategy.title}" + (f", {plan.steps:,} steps" if with_gradients else "")
+        f"scans ({counts}): {strategy.title}" + (f", {counted(plan.steps or 0, 'step')}" if with_gradients else "")
     )
     began, joined = time.monotonic(), dict[str, Any]()
     if strategy.head_first:

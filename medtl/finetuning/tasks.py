@@ -26,7 +26,10 @@ def labels_for(data: Dataset, labels: LabelFiles, plan: FinetuneConfig) -> Label
     if not plan.tasks:
         return data.labels(labels)
     if files_of(labels):
-        raise ConfigError("tasks: each names its own labels file; leave --labels out")
+        raise ConfigError(
+            "tasks: each names its own labels; leave --labels out. A task's labels may be several files, of which a "
+            "later one corrects the earlier: labels: [labels.csv, verdicts.csv]"
+        )
     tables = [_table(data, name, asked) for name, asked in plan.tasks.items()]
     owner: dict[str, str] = {}
     for table in tables:

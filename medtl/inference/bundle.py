@@ -16,12 +16,12 @@ from medtl import __version__
 from medtl.config import build
 from medtl.data.preprocess import PreprocessSpec
 from medtl.data.tasks import MAIN, Task
-from medtl.encoders.store import BUNDLE, load_weights
+from medtl.encoders.store import load_weights
 from medtl.encoders.table import Encoder, build_encoder
 from medtl.errors import BundleError, EncoderError
 from medtl.evaluation.conformal import Band
 from medtl.evaluation.observed import Observed
-from medtl.files import atomic_folder, read_json, write_json
+from medtl.files import BUNDLE, atomic_folder, check_bundle, read_json, write_json
 from medtl.inference.card import render_card
 from medtl.inference.reference import NAME as REFERENCE
 from medtl.inference.reference import Bytes, Reference, reference_of, write_reference
@@ -74,7 +74,8 @@ class Bundle:
         temperatures: logits are divided by these, one a finding (Guo 2017, arXiv 1706.04599, sec. 4.2).
         flip_average: whether logits are the mean over the scan and its mirror image.
         spec: preprocessing.
-        network, input_px: the encoder, a row of the encoder table.
+        network, input_px: the encoder: a row of the encoder table, and the side that it was built for, which decides
+            its stem. It may see scans at another side, `seen_px`.
         training: what it was trained on and how, for people.
         calibration: how temperature and threshold were chosen, in words.
         tasks: the findings by tasks, each with a head of the network; without any, all of them are one task.
@@ -109,6 +110,11 @@ class Bundle:
     caveats: dict[str, list[str]] = field(default_factory=dict)
     levels: tuple[int, ...] = ()
     bundle_id: str = ""
+
+    @property
+    def seen_px(self) -> int:
+        """The side at which the network sees scans."""
+        return self.spec.input_px or self.spec.size_px
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -216,11 +222,7 @@ def encoder_of(folder: str | Path, bundle: Bundle) -> Encoder:
 
 def _open(folder: Path) -> tuple[Bundle, bytes]:
     """A bundle whose files are all there, and the bytes of its settings that its id was made from."""
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such folder; expected a bundle that medtl finetune left")
-    if not (folder / MARKER).is_file():
-        raise BundleError(f"{folder}: holds no {MARKER}; expected a bundle that medtl finetune left")
-    opened = _read_settings(folder)
+    opened = _read_settings(check_bundle(folder))
     for name in (WEIGHTS, REFERENCE):
         if not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing; copy the whole folder again, or fine-tune again")

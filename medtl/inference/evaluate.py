@@ -123,7 +123,7 @@ def _context(detector: Detector, data: Dataset, table: LabelTable, split: str, s
         "seen in training": f"{seen:,} of these scans; the numbers flatter the bundle"
         if seen
         else "none of these scans",
-        "network": f"{bundle.network} at {bundle.input_px} px",
+        "network": f"{bundle.network} at {bundle.seen_px} px",
         "start": str(bundle.training.get("start", "")),
         "trained on": f"{bundle.training.get('labeled_scans', '?')} labeled scans",
         "strategy": str(bundle.training.get("strategy", "")),

@@ -1,12 +1,15 @@
 """What a detector says about a scan."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from medtl.config import closest
 from medtl.data.scan import Scan
+from medtl.errors import ConfigError
 from medtl.evaluation.conformal import Band
 from medtl.evaluation.observed import Observed
 
@@ -58,4 +61,20 @@ class Prediction:
     distance: float = math.nan
 
     def __getitem__(self, finding: str) -> FindingScore:
-        return next(score for score in self.scores if score.finding == finding)
+        """The score of a finding.
+
+        Raises:
+            ConfigError: the detector knows no such finding.
+        """
+        return self.scores[place_of(finding, [score.finding for score in self.scores])]
+
+
+def place_of(finding: str, findings: Sequence[str]) -> int:
+    """Where a finding stands among those of a detector.
+
+    Raises:
+        ConfigError: the detector knows no such finding.
+    """
+    if finding not in findings:
+        raise ConfigError(f"the detector knows no finding '{finding}'{closest(finding, findings)}")
+    return findings.index(finding)

@@ -17,7 +17,7 @@ from medtl.evaluation.observed import like
 from medtl.inference.bundle import Bundle, Classifier, read_bundle
 from medtl.inference.explain import DEFAULT, explain
 from medtl.inference.neighbours import SimilarScan, similar
-from medtl.inference.prediction import FindingScore, Prediction
+from medtl.inference.prediction import FindingScore, Prediction, place_of
 from medtl.inference.reference import Floats, Reference, read_reference, thumbnail
 from medtl.inference.trust import Doubt, Familiarity, doubts
 
@@ -115,8 +115,11 @@ class Detector:
 
         Returns:
             (H, W) or (D, H, W) of the scan, 0..1; all zero where nothing speaks for the finding.
+
+        Raises:
+            ConfigError: no such method, or the detector knows no such finding.
         """
-        return explain(self._classifier, self.bundle, scan, self.bundle.findings.index(finding), method=method)
+        return explain(self._classifier, self.bundle, scan, place_of(finding, self.bundle.findings), method=method)
 
 
 def outputs_of(

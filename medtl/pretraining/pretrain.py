@@ -34,7 +34,7 @@ from medtl.pretraining.sampling import Sampler
 from medtl.pretraining.show import show_views as draw_views
 from medtl.pretraining.show import views_path
 from medtl.pretraining.views import ViewsConfig
-from medtl.progress import clock, say
+from medtl.progress import clock, counted, say
 from medtl.training import together
 from medtl.training.batches import Rows
 from medtl.training.loop import train
@@ -163,7 +163,7 @@ def _learn(plan: PretrainConfig, data: Dataset, folder: Path, *, why_views: str,
     say(
         f"pretraining {encoder.name} from {start.origin} with {plan.method} on {len(rows):,} scans at "
         f"{input_px} px, {batch_size} a step, "
-        + (f"{plan.steps:,} steps" if plan.steps else f"for {clock(60 * plan.minutes)}")
+        + (counted(plan.steps, "step") if plan.steps else f"for {clock(60 * plan.minutes)}")
     )
     training = Training(
         method=plan.method, steps=expected, lr=lr, batch_size=batch_size, views=plan.views, seed=plan.seed,

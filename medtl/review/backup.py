@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medtl.errors import ReviewError
-from medtl.progress import say
+from medtl.progress import counted, say
 from medtl.review.store import copy_sqlite, open_existing
 from medtl.review.verify import verify_reviews
 
@@ -36,5 +36,5 @@ def backup_reviews(reviews: str | Path, *, out: str | Path) -> Path:
     finally:
         store.close()
     head = verify_reviews(target)
-    say(f"{head.count:,} verdicts, head {head}: {target}")
+    say(f"{counted(head.count, 'verdict')}, head {head}: {target}")
     return target

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from medtl.errors import ReviewError
 from medtl.files import atomic_file
-from medtl.progress import say
+from medtl.progress import counted, say
 from medtl.review import verdicts
 from medtl.review.records import UNASKED, StoredVerdict
 from medtl.review.schema import CASES
@@ -52,7 +52,7 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
         raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
     taken = {row.id for row in standing}
     begun = len({row.case_id for row in everything if row.id not in taken})
-    waiting = f"{begun} case{'s' if begun != 1 else ''} left out until every reader whom it needs has read it"
+    waiting = f"{counted(begun, 'case')} left out until every reader whom it needs has read it"
     if not standing:
         raise ReviewError(f"{store.name}: holds no labels yet: {waiting}")
     labels = labels_of(standing)
@@ -67,7 +67,7 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
         say(f"{finding}: left out until {FEWEST} scans with it and {FEWEST} without it are marked")
     if begun:
         say(waiting)
-    say(f"{known} labels of {scans} scans: {out}")
+    say(f"{counted(known, 'label')} of {counted(scans, 'scan')}: {out}")
     return scans
 
 
@@ -98,7 +98,7 @@ def export_verdicts(reviews: str | Path, out: str | Path) -> int:
         for row in standing:
             said = {name: value for name, value in asdict(row).items() if name not in CHAINED}
             file.write(json.dumps(said | {"path": paths[row.case_id], "label": row.label}, ensure_ascii=False) + "\n")
-    say(f"{len(standing)} verdicts: {out}")
+    say(f"{counted(len(standing), 'verdict')}: {out}")
     return len(standing)
 
 

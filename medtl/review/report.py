@@ -13,7 +13,7 @@ from medtl import __version__
 from medtl.errors import ReviewError
 from medtl.evaluation.page import environment
 from medtl.files import atomic_folder, write_json
-from medtl.progress import say
+from medtl.progress import counted, say
 from medtl.review import figures, plots, verdicts
 from medtl.review.moments import now
 from medtl.review.records import StoredVerdict
@@ -50,7 +50,7 @@ def report_reviews(reviews: str | Path, *, out: str | Path) -> Path:
         write_json(temporary / MARKER, _plain(content))
         html = _rendered("reviews.html", content, linked=False, made=now()[:16], version=__version__)
         (temporary / "reviews.html").write_text(html, encoding="utf-8")
-    say(f"report on {content['n_verdicts']:,} verdicts: {folder / 'reviews.html'}")
+    say(f"report on {counted(content['n_verdicts'], 'verdict')}: {folder / 'reviews.html'}")
     return folder
 
 

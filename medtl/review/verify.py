@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import RowMapping, select
 
 from medtl.errors import ReviewError
-from medtl.progress import say
+from medtl.progress import counted, say
 from medtl.review.chain import GENESIS, row_hash
 from medtl.review.schema import HEAD, VERDICTS
 from medtl.review.store import open_existing
@@ -61,7 +61,7 @@ def verify_reviews(reviews: str | Path, *, head: str | None = None) -> Head:
             f"{store.name}: the chain ends at {found}, and the store's own note of its head says {said}: verdicts were "
             "cut off or put on at the end. Compare with a backup (medtl reviews backup)"
         )
-    say(f"{found.count:,} verdicts, none changed since it was stored; the head of their chain:")
+    say(f"{counted(found.count, 'verdict')}, none changed since it was stored; the head of their chain:")
     return found
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from medtl.encoders.store import BUNDLE, RANDOM_START, Start
+from medtl.encoders.store import RANDOM_START, Start
 from medtl.errors import EncoderError
 from medtl.evaluation.study.results import StartInfo
-from medtl.files import read_json
+from medtl.files import BUNDLE, read_json
 from medtl.training.runs import CONFIG
 
 WEIGHTS = ("encoder.safetensors", "model.safetensors")

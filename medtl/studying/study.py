@@ -16,6 +16,7 @@ from medtl.data.label_rows import LabelFiles
 from medtl.data.labels import LabelTable
 from medtl.errors import ConfigError, LabelError, Stopped
 from medtl.evaluation.metrics import both_classes
+from medtl.evaluation.study.answers import answers
 from medtl.evaluation.study.report import build_report, write_report
 from medtl.evaluation.study.results import Measured, StartInfo, StudyReport
 from medtl.files import atomic_file
@@ -232,8 +233,9 @@ def _write_test_scans(task: Task, folder: Path) -> None:
 
 
 def _say(report: StudyReport, folder: Path) -> None:
-    for gain in report.over_base:
-        say(gain.sentence)
+    for answer in answers(report):
+        for sentence in answer.sentences:
+            say(sentence)
     for caveat in report.caveats:
         say(f"note: {caveat}")
     say(f"study: {folder / 'study.html'}")

@@ -135,7 +135,7 @@ def test_the_same_name_in_two_folders_needs_an_id(write: Write) -> None:
 def test_labels_of_rejected_files_are_only_counted(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     file = write("path,x\na/1.png,1\nbad.dcm,1\n")
     assert np.nansum(join_labels([file], SCANS, reject_table([reject("bad.dcm", "truncated")])).values) == 1
-    assert "1 labels are of files that were rejected" in capsys.readouterr().err
+    assert "not used because their files were rejected: 1 label\n" in capsys.readouterr().err
 
 
 def test_labels_of_a_duplicate_are_those_of_the_scan_that_was_kept(write: Write) -> None:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medtl.config import build
 from medtl.encoders.depth import stages_of
 from medtl.encoders.table import TABLE, build_encoder
 from medtl.errors import ConfigError
 from medtl.finetuning.adapters import Adapter, add_adapters, merge_adapters
+from medtl.finetuning.config import FinetuneConfig, usual_start
 from medtl.finetuning.strategies import RULES, STRATEGIES, Kind, candidates, find_strategy
 from medtl.finetuning.trainable import joined, layer_rates, prepare, unfreezing
 from medtl.inference.bundle import Classifier
@@ -187,6 +189,26 @@ def test_rules_name_strategies_and_cover_every_number_of_labels() -> None:
 def test_unknown_strategy_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown strategy 'lpft'; did you mean 'lp-ft'"):
         candidates("lpft", start="scans", dims=2, n_labels=20)
+
+
+@pytest.mark.parametrize(
+    ("settings", "dims", "n_labels", "start"),
+    [
+        ({}, 2, 5000, "imagenet"),
+        ({}, 3, 100, "imagenet"),
+        ({}, 3, 101, "random"),
+        ({"strategy": "linear"}, 3, 101, "imagenet"),
+        ({"strategy": "lp-ft"}, 3, 20, "imagenet"),
+        ({"strategy": "full"}, 3, 101, "random"),
+        ({"strategy": "full"}, 2, 101, "imagenet"),
+        ({"semi": "fixmatch"}, 3, 20, "random"),
+        ({"strategy": "linear", "network": "resnet10-half"}, 3, 101, "random"),
+    ],
+)
+def test_a_strategy_that_keeps_what_was_learned_starts_from_imagenet(
+    settings: dict[str, str], dims: int, n_labels: int, start: str
+) -> None:
+    assert usual_start(build(FinetuneConfig, settings), dims=dims, n_labels=n_labels) == start
 
 
 def test_random_weights_have_nothing_to_keep() -> None:

@@ -189,6 +189,21 @@ def test_tables_stand_side_by_side(files: Path, dataset: Dataset) -> None:
         assert known[parts.fit][:, columns].any() and known[parts.calibrate][:, columns].any(), "both tasks in both"
 
 
+def test_verdicts_correct_the_labels_of_a_task(files: Path, dataset: Dataset) -> None:
+    """They have a column for another task's finding as well, and are about a few of the scans."""
+    before = labels_for(dataset, None, plan_of(files))
+    verdicts = files / "verdicts.csv"
+    verdicts.write_text("path,spot,x\nimages/p00_0.png,1,\nimages/p01_0.png,0,1\n")
+    one = {"labels": [str(files / "spot.csv"), str(verdicts)], "findings": ["spot"]}
+    table = labels_for(dataset, None, plan_of(files, tasks={"one": one, "kind": {"labels": str(files / "kind.csv")}}))
+    where = [list(dataset.manifest["path"]).index(f"images/p0{i}_0.png") for i in (0, 1)]
+    assert before.values[where, 0].tolist() == [0.0, 1.0] and table.values[where, 0].tolist() == [1.0, 0.0]
+    others = np.setdiff1d(np.arange(len(table.values)), where)
+    np.testing.assert_array_equal(table.values[others], before.values[others])
+    assert (table.findings, table.tasks) == (before.findings, before.tasks)
+    assert [file.split(" ")[0] for file in table.files] == ["spot.csv", "verdicts.csv", "kind.csv"]
+
+
 def test_a_patient_who_would_judge_one_task_and_teach_another_is_refused(files: Path, dataset: Dataset) -> None:
     in_val = next(str(path) for path, part in zip(dataset.manifest["path"], dataset.manifest["split"], strict=True)
                   if part == "val" and str(path).endswith("_1.png"))  # fmt: skip
@@ -203,7 +218,7 @@ def test_a_patient_who_would_judge_one_task_and_teach_another_is_refused(files: 
     ("tasks", "semi", "labels", "said"),
     [
         ({"one": {}, "two": {}}, "none", None, "tasks: spot is in one and in two; keep it in one of them"),
-        ({"one": {}}, "none", "l.csv", "tasks: each names its own labels file; leave --labels out"),
+        ({"one": {}}, "none", "l.csv", "tasks: each names its own labels; leave --labels out. A"),
         ({"one": {"findings": ["spt"]}}, "none", None, "tasks.one: the labels of the dataset has no column 'spt'; did"),
         ({"one": {"kind": "exclusive"}}, "none", None, "tasks.one: classes that exclude each other are two at least"),
         (None, "fixmatch", None, "semi 'fixmatch' does not take these tasks: mixmatch takes one, the others several"),

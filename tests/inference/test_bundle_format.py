@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
+import medtl
+from medtl.data.dataset import Dataset
 from medtl.data.tasks import Task
 from medtl.encoders.table import build_encoder
 from medtl.errors import BundleError
@@ -145,3 +147,21 @@ def test_tasks_must_be_those_of_the_findings() -> None:
         settings(findings=("a", "b", "c"))
     with pytest.raises(BundleError, match="its tasks are not those of its findings"):
         settings(exclusive=True)
+
+
+def test_card_and_report_name_the_side_that_the_network_sees(tmp_path: Path, dataset: Dataset) -> None:
+    """A run that learned at 32 px sees scans at 40 px when it is fine-tuned; its network stays the one for 32."""
+    classifier = Classifier(build_encoder("resnet10-half", input_px=32), 1)
+    bundle = Bundle(
+        name="b", findings=("spot",), exclusive=False, thresholds={"spot": 0.5}, temperatures={"spot": 1.0},
+        flip_average=False, spec=dataset.spec.at(40), network="resnet10-half", input_px=32, training={},
+        calibration="none",
+    )  # fmt: skip
+    write_bundle(
+        tmp_path / "b", bundle, classifier, embeddings=torch.ones(2, classifier.encoder.widths[-1]),
+        labels=torch.tensor([[0.0], [1.0]]), scan_ids=["x", "y"],
+    )  # fmt: skip
+    medtl.evaluate(tmp_path / "b", dataset.folder, out=tmp_path / "report")
+    for page in ("b/card.md", "report/report.html"):
+        text = (tmp_path / page).read_text()
+        assert "resnet10-half at 40 px" in text and "at 32 px" not in text

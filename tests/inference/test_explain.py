@@ -133,6 +133,19 @@ def test_an_unknown_heatmap_is_refused(bundle: Path, scans: Path) -> None:
         detector.explain(read_scan(scans / "images/p01_0.png"), "spot", "gradcam")
 
 
+def test_an_unknown_finding_is_refused_by_name(bundle: Path, scans: Path) -> None:
+    detector = medtl.load(bundle)
+    prediction = detector.predict(scans / "images/p01_0.png")
+    for asked, hint in (("spots", "; did you mean 'spot'?"), ("pneumonia", "; choose from: spot")):
+        for ask in (
+            lambda name: detector.explain(prediction.scan, name, "occlusion"),
+            lambda name: prediction[name],
+        ):
+            with pytest.raises(ConfigError) as refused:
+                ask(asked)
+            assert str(refused.value).startswith(f"the detector knows no finding '{asked}'{hint}")
+
+
 @pytest.mark.parametrize(("network", "side", "dims"), [(IMAGENET_ENCODER, 128, 2), (SMALL_VOLUME_ENCODER, 48, 3)])
 def test_occlusion_takes_less_than_two_seconds_of_one_core(network: str, side: int, dims: int) -> None:
     spec = PreprocessSpec(size_px=side, dims=dims, spacing_mm=1.0 if dims == 3 else None).at(side)

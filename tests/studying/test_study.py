@@ -214,11 +214,16 @@ def test_a_part_of_more_shows_nothing_of_its_own(capsys: pytest.CaptureFixture[s
         ],
     ],
 )
-def test_the_command_line_takes_lists_of_numbers(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_takes_lists_of_numbers(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from typer.testing import CliRunner
 
     from medtl.cli import app
 
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/dataset.json").touch()
     asked: dict[str, object] = {}
     monkeypatch.setattr(module, "study", lambda dataset, **options: asked.update(options, dataset=dataset))
     done = CliRunner().invoke(app, ["study", *words, "data", "--out", "s"])

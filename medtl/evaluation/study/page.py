@@ -7,8 +7,9 @@ from medtl import __version__
 from medtl.evaluation.intervals import RESAMPLES, Estimate
 from medtl.evaluation.page import environment
 from medtl.evaluation.study import plots
-from medtl.evaluation.study.results import Gain, StudyReport
-from medtl.evaluation.study.words import SHOWN, UNCLEAR, WORSE, called, saving_words
+from medtl.evaluation.study.answers import answers
+from medtl.evaluation.study.results import StudyReport
+from medtl.evaluation.study.words import SHOWN, UNCLEAR, WORSE, called, saving_words, tag
 from medtl.progress import clock
 
 TONES = {SHOWN: "up", UNCLEAR: "even", WORSE: "down"}
@@ -24,6 +25,7 @@ def render_page(report: StudyReport) -> str:
         "called": called,
         "signed": signed,
         "saving": saving_words,
+        "tag": tag,
         "tone": lambda verdict: TONES[verdict],
         "minutes": minutes,
     }
@@ -32,7 +34,7 @@ def render_page(report: StudyReport) -> str:
     return pages.get_template("study.html").render(
         report=report,
         study=study,
-        answers=_answers(report),
+        answers=answers(report),
         legend=[{"name": name, "color": plots.look(i)[0], "mark": "●■▲◆▼✚✖"[i % 7]} for i, name in enumerate(names)],
         efficiency=plots.label_efficiency(curves, "all"),
         convergence=[
@@ -69,22 +71,6 @@ def signed(estimate: Estimate) -> str:
 def minutes(value: float | None) -> str:
     """A time as people read it."""
     return "not known" if value is None else clock(60 * value)
-
-
-def _answers(report: StudyReport) -> list[dict[str, Any]]:
-    """For each start that is not the base: what is said of it, and in one word."""
-    starts = dict.fromkeys(each.start for each in report.over_base)
-    answers = []
-    for start in starts:
-        gains = [each for each in report.over_base if each.start == start]
-        answers.append({"start": start, "verdict": _overall(gains), "gains": gains})
-    return answers
-
-
-def _overall(gains: list[Gain]) -> str:
-    """With any number of labels better, else with any worse, else not shown."""
-    found = {each.verdict for each in gains}
-    return next(each for each in (SHOWN, WORSE, UNCLEAR) if each in found)
 
 
 def _bar(estimate: Estimate, reach: float) -> dict[str, float] | None:

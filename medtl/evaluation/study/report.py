@@ -13,19 +13,21 @@ from medtl.evaluation.study.areas import Areas, difference, resampled_areas, sco
 from medtl.evaluation.study.page import render_page
 from medtl.evaluation.study.results import Fitted, Gain, Mark, Measured, Point, StudyReport
 from medtl.evaluation.study.savings import label_saving
-from medtl.evaluation.study.words import sentence
+from medtl.evaluation.study.words import UNCLEAR, sentence, verdict
 from medtl.files import atomic_file, write_json
 
 MARKER = "study.json"
 FEW_SCANS = 10
 FEW_DRAWS = 3
+FIRST = ("random", "imagenet")
+"""What others are compared with, where they are among the starts."""
 
 
 def build_report(measured: Measured) -> StudyReport:
     """Compare the starts."""
     names = [each.name for each in measured.starts]
-    base = "random" if "random" in names else names[0]
-    order = [base, *(name for name in names if name != base)]
+    order = sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    base = order[0]
     fits = measured.fits
     areas = resampled_areas(
         measured.y,
@@ -109,12 +111,14 @@ def _gain(
     point = points[start, labels]
     curve = [points[against, name] for name in measured.labels]
     gain = difference(ours, base)
-    saving = label_saving(
-        point.n_labels,
-        point.auroc.value,
-        base_labels=[each.n_labels for each in curve],
-        base=[each.auroc.value for each in curve],
-    )
+    saving = None
+    if verdict(gain) != UNCLEAR:
+        saving = label_saving(
+            point.n_labels,
+            point.auroc.value,
+            base_labels=[each.n_labels for each in curve],
+            base=[each.auroc.value for each in curve],
+        )
     detectors = range(len(measured.seeds))
     return Gain(
         start=start,

@@ -32,6 +32,11 @@ class StartInfo:
     pretraining_minutes: float | None
     caveats: tuple[str, ...] = ()
 
+    @property
+    def went_on_from_imagenet(self) -> bool:
+        """Whether it, or what it went on from, began with ImageNet's weights and has learned since."""
+        return self.learned.startswith("ImageNet > ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
@@ -151,7 +156,7 @@ class Gain:
         findings: of each finding.
         wins: in how many draws the start was better.
         draws: how many there were.
-        saving: how many times the labels the other needs to be as good.
+        saving: how many times the labels the other needs to be as good; None where no difference was shown.
         sentence: all this in words.
     """
 
@@ -163,7 +168,7 @@ class Gain:
     findings: dict[str, Estimate]
     wins: int
     draws: int
-    saving: Saving
+    saving: Saving | None
     sentence: str
 
     @property
@@ -180,7 +185,7 @@ class Gain:
             "findings": {name: {"auroc_difference": estimate_json(each)} for name, each in self.findings.items()},
             "better_draws": self.wins,
             "draws": self.draws,
-            "times_the_labels": asdict(self.saving),
+            "times_the_labels": asdict(self.saving) if self.saving else None,
             "verdict": self.verdict,
             "sentence": self.sentence,
         }

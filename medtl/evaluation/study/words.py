@@ -17,12 +17,21 @@ def verdict(gain: Estimate) -> str:
     return WORSE if gain.high < 0 else UNCLEAR
 
 
+def tag(found: str, against: str) -> str:
+    """A verdict with the name of what it is over, such as: no benefit over ImageNet shown."""
+    return {
+        SHOWN: f"benefit over {called(against)} shown",
+        UNCLEAR: f"no benefit over {called(against)} shown",
+        WORSE: f"worse than {called(against)}",
+    }[found]
+
+
 def called(start: str) -> str:
     """A start's name in a sentence."""
     return {"random": "random weights", "imagenet": "ImageNet"}.get(start, start)
 
 
-def sentence(gain: Estimate, saving: Saving, *, start: str, against: str, n_labels: float) -> str:
+def sentence(gain: Estimate, saving: Saving | None, *, start: str, against: str, n_labels: float) -> str:
     """Such as: With 60 labels run is worth +0.04 AUROC over random weights (95 % CI 0.01 to 0.07), ..."""
     ours, base, labels = called(start), called(against), f"With {n_labels:,.0f} labels"
     if not math.isfinite(gain.low):
@@ -37,13 +46,17 @@ def sentence(gain: Estimate, saving: Saving, *, start: str, against: str, n_labe
     return f"{labels} no benefit of {ours} over {base} was shown: {_signed(gain.value, shown)} AUROC ({between})."
 
 
-def saving_words(saving: Saving) -> str:
+def saving_words(saving: Saving | None) -> str:
     """Such as: 2.1 times."""
+    if saving is None:
+        return "not shown"
     sign = {"more": "> ", "less": "< ", "": ""}[saving.beyond]
     return f"{sign}{saving.times:.1f} times"
 
 
-def _worth(saving: Saving, base: str) -> str:
+def _worth(saving: Saving | None, base: str) -> str:
+    if saving is None:
+        return ""
     if saving.times < NOTEWORTHY:
         return f", which {base} did not reach with any number of labels tried" if saving.beyond == "more" else ""
     return f", {'more than' if saving.beyond == 'more' else 'about'} {saving.times:.1f} times the labels"

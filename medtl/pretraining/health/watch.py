@@ -39,7 +39,7 @@ from medtl.pretraining.health.rules import (
     without_gradient,
 )
 from medtl.pretraining.views import ViewsConfig, random_views
-from medtl.progress import say
+from medtl.progress import counted, say
 from medtl.training.batches import Rows
 
 DRAWING_SHARE = 0.008
@@ -66,7 +66,7 @@ class Training:
 
     def learned(self, step: int) -> str:
         """What an encoder of this step has learned from, in words."""
-        return f"{self.method} on {self.scans:,} scans, {step:,} steps of {self.batch_size}"
+        return f"{self.method} on {self.scans:,} scans, {counted(step, 'step')} of {self.batch_size}"
 
 
 class Watch:

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from medtl.evaluation.intervals import Estimate, paired_difference
 from medtl.evaluation.study.areas import difference, resampled_areas, scores_of
 from medtl.evaluation.study.savings import Saving, label_saving
-from medtl.evaluation.study.words import SHOWN, UNCLEAR, WORSE, saving_words, sentence, verdict
+from medtl.evaluation.study.words import SHOWN, UNCLEAR, WORSE, saving_words, sentence, tag, verdict
 
 RESAMPLES = 100
 
@@ -71,8 +71,13 @@ def test_savings_are_not_drawn_on_beyond_what_was_measured() -> None:
     assert label_saving(60, 0.70, base_labels=[20, 60], base=[0.8, 0.9]) == Saving(1 / 3, "less")
     dented = label_saving(20, 0.85, base_labels=[20, 60, 180], base=[0.8, 0.9, 0.8])
     assert dented == Saving(pytest.approx(3.0), ""), "60 and 180 labels are level at 0.85; the fewer count"
-    assert [saving_words(Saving(2.14)), saving_words(Saving(3, "more")), saving_words(Saving(0.3, "less"))] == [
-        "2.1 times", "> 3.0 times", "< 0.3 times"
+    said = [saving_words(each) for each in (Saving(2.14), Saving(3, "more"), Saving(0.3, "less"), None)]
+    assert said == ["2.1 times", "> 3.0 times", "< 0.3 times", "not shown"]
+
+
+def test_a_verdict_names_what_it_is_over() -> None:
+    assert [tag(each, "imagenet") for each in (SHOWN, UNCLEAR, WORSE)] == [
+        "benefit over ImageNet shown", "no benefit over ImageNet shown", "worse than ImageNet"
     ]  # fmt: skip
 
 
@@ -95,7 +100,7 @@ def test_savings_are_not_drawn_on_beyond_what_was_measured() -> None:
             "did not reach with any number of labels tried.",
         ),
         (
-            Estimate(0.04, -0.01, 0.07), Saving(2.1), UNCLEAR,
+            Estimate(0.04, -0.01, 0.07), None, UNCLEAR,
             "With 60 labels no benefit of run over random weights was shown: +0.04 AUROC (95 % CI −0.01 to 0.07).",
         ),
         (
@@ -103,7 +108,7 @@ def test_savings_are_not_drawn_on_beyond_what_was_measured() -> None:
             "With 60 labels run is worse than random weights: −0.04 AUROC (95 % CI −0.07 to −0.01).",
         ),
         (
-            Estimate(0.04, math.nan, math.nan), Saving(2.1), UNCLEAR,
+            Estimate(0.04, math.nan, math.nan), None, UNCLEAR,
             "With 60 labels run and random weights cannot be compared: the test part is too small for an interval.",
         ),
     ],

@@ -1,12 +1,15 @@
 """`study.json` and `study.html` from made-up logits, and the page in a real browser."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from medtl.evaluation.study.answers import answers
+from medtl.evaluation.study.page import render_page
 from medtl.evaluation.study.report import build_report, write_report
 from medtl.evaluation.study.results import Fitted, Mark, Measured, StartInfo
 
@@ -14,23 +17,27 @@ CHROMIUM = Path("/usr/bin/chromium")
 EVIL = "<b>run & $x$</b>"
 
 
-def measured(*, starts=("random", EVIL, "imagenet"), findings=("nodule", "effusion"), seeds=2) -> Measured:
-    """The second start is clearly better, the third as good as the first; labels help."""
+def measured(
+    *, starts=("random", EVIL, "imagenet"), findings=("nodule", "effusion"), seeds=2, learned="a", better=(EVIL,)
+) -> Measured:
+    """Some starts are clearly better, the others alike; labels help. All but the first have learned something."""
     random = np.random.default_rng(0)
     y = (random.random((120, len(findings))) < 0.4).astype(float)
     fits = {}
-    for i, start in enumerate(starts):
+    for start in starts:
         for labels, n in (("10 per class", 20), ("30 per class", 60)):
             for seed in range(seeds):
-                skill = 0.4 + n / 100 + 1.5 * (i == 1)
+                skill = 0.4 + n / 100 + 1.5 * (start in better)
                 marks = tuple(Mark(step=step, minutes=step / 100, aurocs=(0.5, 0.6)) for step in (0, 7, 50))
                 fits[start, labels, seed] = Fitted(
                     start=start, labels=labels, seed=seed, n_labels=n, n_repeated=0, strategy="full", steps=50,
                     minutes=0.5, marks=marks, logits=skill * y + random.normal(size=y.shape), logits_file="fits/x.npy",
                 )  # fmt: skip
     info = [
-        StartInfo(name=each, origin=each, learned="a" if i else "nothing", network="resnet", input_px=28,
-                  pretraining_minutes=(0.0, 12.5, None)[i])
+        StartInfo(
+            name=each, origin=each, learned={"random": "nothing", "imagenet": "ImageNet"}.get(each, learned),
+            network="resnet", input_px=28, pretraining_minutes=(0.0, 12.5, None)[i],
+        )
         for i, each in enumerate(starts)
     ]  # fmt: skip
     return Measured(
@@ -63,10 +70,47 @@ def test_study_json_holds_every_fit_point_and_difference(written) -> None:
             assert found["low"] < found["value"] < found["high"]
     pairs = {(each["start"], each["against"]): each["verdict"] for each in content["differences"]}
     assert pairs == {
-        (EVIL, "random"): "benefit shown", ("imagenet", "random"): "no benefit shown", ("imagenet", EVIL): "worse"
+        ("imagenet", "random"): "no benefit shown", (EVIL, "random"): "benefit shown",
+        (EVIL, "imagenet"): "benefit shown",
     }  # fmt: skip
     best = next(each for each in content["differences"] if each["start"] == EVIL)
     assert best["better_draws"] == best["draws"] == 2 and best["times_the_labels"] == {"times": 3.0, "beyond": "more"}
+    assert content["differences"][0]["times_the_labels"] is None, "no difference was shown, so no labels were saved"
+
+
+def test_a_run_from_imagenet_is_judged_against_imagenet_first() -> None:
+    """As good as the ImageNet that it went on from, and both far better than random weights."""
+    study = measured(starts=("random", "run", "imagenet"), better=("run", "imagenet"), learned="ImageNet > simclr")
+    imagenet, run = answers(build_report(study))
+    assert (imagenet.against, imagenet.verdict, imagenet.included) == ("random", "benefit shown", ())
+    assert (run.start, run.against, run.verdict) == ("run", "imagenet", "no benefit shown")
+    first, _, third, _ = run.sentences
+    assert first.startswith("With 20 labels no benefit of run over ImageNet was shown: ")
+    assert third.startswith("With what ImageNet brings: With 20 labels run is worth +")
+    text = re.sub(r"<[^>]+>|\s+", " ", render_page(build_report(study)))
+    assert "run against ImageNet, from which it went on no benefit over ImageNet shown" in re.sub(" +", " ", text)
+
+
+def test_a_run_from_imagenet_without_imagenet_among_the_starts_is_not_credited_alone() -> None:
+    study = measured(starts=("random", "run"), better=("run",), learned="ImageNet > simclr")
+    (run,) = answers(build_report(study))
+    assert run.against == "random" and run.sentences[-1] == (
+        "run went on from ImageNet, which is not among the starts: how much of this is ImageNet's cannot be told. Add "
+        "imagenet to --starts."
+    )
+
+
+def test_a_run_that_began_elsewhere_is_judged_against_random_weights() -> None:
+    for learned in ("simclr on 100 scans", "ImageNet"):
+        (_, run) = answers(build_report(measured(starts=("random", "imagenet", "run"), learned=learned)))
+        assert (run.against, run.included, run.note) == ("random", (), "")
+
+
+def test_savings_stand_only_beside_differences_that_were_shown(written) -> None:
+    rows = re.findall(r"draws</td><td>(.*?)</td></tr>", (written / "study.html").read_text())
+    assert [re.sub("<.*?>", " ", each).split(" times")[0] for each in rows] == [
+        "not shown", "not shown", "&gt; 3.0", "&gt; 1.0", "&gt; 3.0", "&gt; 1.0"
+    ]  # fmt: skip
 
 
 def test_few_test_scans_and_draws_are_said() -> None:
@@ -110,8 +154,9 @@ def test_the_page_opens_in_a_browser(written) -> None:
             page.goto((written / "study.html").as_uri())
             assert page.locator("h1").inner_text() == "Did pretraining help?"
             assert page.locator(".answer h3").all_inner_texts() == [
-                f"{EVIL} against random weights benefit shown", "ImageNet against random weights no benefit shown"
-            ]  # fmt: skip
+                "ImageNet against random weights no benefit over random weights shown",
+                f"{EVIL} against random weights benefit over random weights shown",
+            ]
             wide = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
             assert wide and page.locator("figure svg").count() == 1 + 2 + 2
             assert len(asked) == 1 and not problems
