@@ -116,10 +116,10 @@ def test_heatmaps_leave_nothing_on_the_network(bundle: Path, scans: Path) -> Non
     ("stage", "settings"),
     [
         ("pretrain", ["input_px=16", "batch_size=8", SMALL, PRECISE]),
-        ("finetune", ["input_px=16", SMALL]),
+        ("finetune", ["strategy=full", "input_px=16", SMALL]),
         ("finetune", ["encoder=imagenet", "strategy=lp-ft"]),
         ("finetune", ["encoder=imagenet"]),  # the trials of auto are interrupted
-        ("finetune", ["network=efficientnet-b0", "input_px=64"]),  # drops whole blocks at random
+        ("finetune", ["strategy=full", "network=efficientnet-b0", "input_px=64"]),  # drops whole blocks at random
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else value,
 )

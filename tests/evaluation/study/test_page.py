@@ -1,6 +1,7 @@
 """`study.json` and `study.html` from made-up logits, and the page in a real browser."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,17 @@ def test_study_json_holds_every_fit_point_and_difference(written) -> None:
     }  # fmt: skip
     best = next(each for each in content["differences"] if each["start"] == EVIL)
     assert best["better_draws"] == best["draws"] == 2 and best["times_the_labels"] == {"times": 3.0, "beyond": "more"}
+
+
+def test_steps_that_are_too_few_are_said() -> None:
+    study = measured(starts=("random", "imagenet"))
+    assert not any("fewer steps" in text for text in build_report(study).caveats)
+    fits = {key: replace(fit, usual_steps=600) if key[0] == "random" else fit for key, fit in study.fits.items()}
+    assert build_report(replace(study, fits=fits)).caveats[0] == (
+        "The settings ask for fewer steps than fine-tuning takes by default (random weights 600). A start that learns "
+        "slowly, above all random weights, is made to look worse than it is: leave steps out of --set to compare "
+        "starts as they would be used."
+    )
 
 
 def test_few_test_scans_and_draws_are_said() -> None:
