@@ -5,10 +5,10 @@
 
 Each method pretrains one encoder from random weights for the same minutes, test part left out. Each start is then
 judged on the test part: by a kNN and a logistic regression on all labels of the train part, frozen; and on draws of few
-labels, half of them positive, each of another patient, by a linear probe and by LP-FT (random weights: full). Printed
-are means over the draws and differences to random weights, and to ImageNet adapted in the same way, with intervals
-(bootstrap over test patients, paired). Made again, it goes on, also with further strategies. Of volumes ImageNet's
-network gets a head only, as is the default.
+labels, half positive, each of another patient, by a linear probe and by LP-FT; random weights by all that `auto`
+considers for them. Printed are means over the draws and differences to random weights, adapted as `auto` does where it
+compares nothing, and to ImageNet adapted in the same way, with intervals (bootstrap over test patients, paired). Made
+again, it goes on, also with further strategies. Of volumes ImageNet's network gets a head only, as is the default.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from medtl.evaluation.study.areas import difference, resampled_areas
 from medtl.finetuning.config import FinetuneConfig, filled_in
 from medtl.finetuning.fit import fit
 from medtl.finetuning.parts import Parts
+from medtl.finetuning.strategies import AUTO, candidates
 from medtl.inference.runtime import logits_of_rows
 from medtl.pretraining.health.probe import knn_scores, patients_of, regression_scores
 from medtl.pretraining.methods import METHODS
@@ -75,8 +76,13 @@ def logits_after(
 def strategies_of(origin: str, dims: int, asked: argparse.Namespace) -> list[str]:
     """How a start is adapted."""
     if origin == "random":
-        return ["full"]
+        return list(for_random(dims, min(asked.counts)))
     return ["linear"] if origin == "imagenet" and dims == 3 else list(asked.strategies)
+
+
+def for_random(dims: int, count: int) -> tuple[str, ...]:
+    """What `auto` considers for random weights and so many labels; others are compared with the first."""
+    return candidates(AUTO, start="random", dims=dims, n_labels=count)
 
 
 def judge(
@@ -138,7 +144,7 @@ def report(results: dict[str, Any], data: Dataset, labels: Path, asked: argparse
                 logits = np.array(by_count[str(count)])
                 areas = [auroc(y[test], each) for each in logits]
                 line += f" {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f} |"
-                for base, how in (("random", "full"), ("imagenet", strategy)):
+                for base, how in (("random", for_random(data.spec.dims, count)[0]), ("imagenet", strategy)):
                     of_base = results[base]["logits"].get(how)
                     if name in ("random", base) or of_base is None:
                         line += " |"

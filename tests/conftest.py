@@ -31,7 +31,7 @@ settings.load_profile("medtl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SIDE = 40
-SMALL = ["steps=60", "input_px=32", "network=resnet10-half"]
+SMALL = ["steps=60", "input_px=32", "network=resnet10-half", "strategy=full"]
 PARTS = ["train", "train", "test", "test", "val", "val", "train", "train", "train", "train"]
 
 

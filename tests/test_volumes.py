@@ -24,7 +24,10 @@ def volumes(once) -> Dataset:
 
 @pytest.fixture(scope="module")
 def detector_folder(volumes: Dataset, once) -> Path:
-    return once("volumes-bundle", lambda out: medtl.finetune(volumes.folder, out=out, settings=["steps=80", SMALL]))
+    return once(
+        "volumes-bundle",
+        lambda out: medtl.finetune(volumes.folder, out=out, settings=["steps=80", "strategy=full", SMALL]),
+    )
 
 
 def test_a_blob_is_learned(volumes: Dataset, detector_folder: Path, tmp_path: Path) -> None:

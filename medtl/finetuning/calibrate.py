@@ -1,5 +1,6 @@
 """Temperatures and operating points, from labeled scans that the network was not fitted to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from medtl.evaluation.calibration import fit_temperature, fit_temperature_multic
 from medtl.evaluation.conformal import Band, conformal_band
 from medtl.evaluation.metrics import auroc, both_classes
 from medtl.evaluation.observed import Observed, observed
-from medtl.finetuning.parts import ENOUGH, Rows, count, enough
+from medtl.finetuning.parts import ENOUGH, Parts, Rows, count, count_patients, enough, prevalences
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import logits_of_rows, probabilities_by_task
 
@@ -28,6 +29,7 @@ class Calibration:
 
     Args:
         aurocs: of each finding of which these scans have both kinds.
+        caveats: of each finding whose operating point is not chosen from scans.
     """
 
     temperatures: dict[str, float]
@@ -36,6 +38,7 @@ class Calibration:
     aurocs: dict[str, float] = field(default_factory=dict)
     bands: dict[str, Band] = field(default_factory=dict)
     observed: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
+    caveats: dict[str, list[str]] = field(default_factory=dict)
 
     def of_task(self, task: Task) -> float:
         """The mean AUROC over the findings of a task; nan where none has one."""
@@ -44,35 +47,67 @@ class Calibration:
 
 
 def calibrate(
-    classifier: Classifier, data: Dataset, labels: LabelTable, rows: Rows, spec: PreprocessSpec, *, flip_average: bool
+    classifier: Classifier, data: Dataset, labels: LabelTable, parts: Parts, spec: PreprocessSpec, *, flip_average: bool
 ) -> Calibration:
-    """Choose temperatures and operating points from labeled scans of the val part; none where `rows` is empty."""
+    """Choose temperatures and operating points from labeled scans of the val part; without any, see `uncalibrated`."""
+    rows, shares = parts.calibrate, prevalences(labels, parts.labeled)
     if len(rows) == 0:
-        return Calibration(
-            temperatures=dict.fromkeys(labels.findings, 1.0),
-            thresholds=dict.fromkeys(labels.findings, 0.5),
-            note=f"none, for want of labels in the val part (at least {ENOUGH} positive and {ENOUGH} negative scans); "
-            "operating points are 0.5",
+        return uncalibrated(
+            shares, why=f"for want of labels in the val part (at least {ENOUGH} patients with and {ENOUGH} without)"
         )
     logits = logits_of_rows(classifier, data, rows, spec, flip_average=flip_average)
-    return calibrated_from(logits, labels, rows, where="scans of the val part")
+    patients = data.manifest["patient_id"].to_numpy(dtype=str)
+    return calibrated_from(logits, labels, rows, patients=patients, shares=shares, where="scans of the val part")
 
 
-def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: str) -> Calibration:
+def uncalibrated(shares: Mapping[str, float], *, why: str) -> Calibration:
+    """Temperature 1, and the share of positives as the operating point of each finding.
+
+    Args:
+        shares: see `prevalences`.
+        why: nothing better is known, for the note.
+    """
+    return Calibration(
+        temperatures=dict.fromkeys(shares, 1.0),
+        thresholds=dict(shares),
+        note=f"none, {why}; operating points are the shares of positives among the labels",
+        caveats={finding: [_guessed(share)] for finding, share in shares.items()},
+    )
+
+
+def _guessed(share: float) -> str:
+    return (
+        f"its operating point is its share of positives among the labels, {share:.3f}, and its probabilities are not "
+        "calibrated, for want of labeled patients"
+    )
+
+
+def calibrated_from(
+    logits: Tensor,
+    labels: LabelTable,
+    rows: Rows,
+    *,
+    patients: npt.NDArray[np.str_],
+    shares: Mapping[str, float],
+    where: str,
+) -> Calibration:
     """Choose a temperature and, by Youden's J, an operating point for each finding, and where its answer stays open.
 
-    A finding with too few labels among `rows` keeps temperature 1 and threshold 0.5; the note says so. A conformal set
+    A finding with too few patients among `rows` keeps temperature 1, and its share of positives is its threshold; the
+    note says so. A conformal set
     depends on the order of the scans alone, which a temperature does not change, so that both may be chosen from the
     same scans; where findings exclude each other this holds nearly.
 
     Args:
         logits: (N, F) of the rows, from networks that have not seen their patients.
+        patients: of each row of the labels.
+        shares: see `prevalences`.
         where: what the scans are, for the note.
     """
     temperatures = dict.fromkeys(labels.findings, 1.0)
-    thresholds = dict.fromkeys(labels.findings, 0.5)
-    truth = labels.values[rows]
-    calibrated = [finding for i, finding in enumerate(labels.findings) if enough(truth[:, i])]
+    thresholds = dict(shares)
+    truth, owners = labels.values[rows], patients[rows]
+    calibrated = [finding for i, finding in enumerate(labels.findings) if enough(truth[:, i], owners)]
     for task in labels.tasks:
         columns = labels.columns(task)
         if task.exclusive:
@@ -104,9 +139,13 @@ def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: st
                 seen[finding] = groups
             notes.append(f"{finding} on {positives} positive and {negatives} negative {where}")
         else:
-            notes.append(f"{finding} none ({positives} positive, {negatives} negative scans are too few)")
+            ill, well = count_patients(truth[:, i], owners)
+            notes.append(
+                f"{finding} none ({positives} positive and {negatives} negative scans, of {ill} and {well} patients, "
+                f"are too few; its operating point is its share of positives among the labels)"
+            )
     if not calibrated:
-        notes.insert(0, "none: operating points are 0.5")
+        notes.insert(0, "none")
     return Calibration(
         temperatures=temperatures,
         thresholds=thresholds,
@@ -114,6 +153,7 @@ def calibrated_from(logits: Tensor, labels: LabelTable, rows: Rows, *, where: st
         aurocs=aurocs,
         bands=bands,
         observed=seen,
+        caveats={each: [_guessed(shares[each])] for each in labels.findings if each not in calibrated},
     )
 
 

@@ -16,13 +16,11 @@ from medtl.files import read_json, write_json
 from medtl.finetuning.config import FinetuneConfig, filled_in, kind_of, semi_of, strategies_for
 from medtl.finetuning.crossfit import OutOfFold, crossfit
 from medtl.finetuning.folds import FEWEST, FOLDS, folds_of
-from medtl.finetuning.parts import Fold, Parts
+from medtl.finetuning.parts import MOST_LABELS, Fold, Parts
 from medtl.finetuning.strategies import AUTO, Kind
 from medtl.inference.bundle import Classifier
 from medtl.progress import say
 
-MOST_LABELS = 500
-"""More labeled scans than this are not judged in folds: it would take longer than people wait."""
 MOST_PAIRED = 2000
 RESAMPLES = 200
 SAVED = "choice.json"

@@ -20,7 +20,7 @@ from medtl.finetuning.calibrate import Calibration, calibrate, calibrated_from
 from medtl.finetuning.choose import choose
 from medtl.finetuning.config import FinetuneConfig, filled_in, origins, usual_start
 from medtl.finetuning.fit import fit
-from medtl.finetuning.parts import remarks, split_labeled
+from medtl.finetuning.parts import prevalences, remarks, split_labeled
 from medtl.finetuning.tasks import labels_for
 from medtl.inference.bundle import MARKER, Bundle, write_bundle
 from medtl.inference.population import population
@@ -111,10 +111,17 @@ def finetune(
     classifier, said = choice.fitted or fit(data, table, parts, start, plan, work, resume=resume)
     say("calibrating")
     if choice.out_of_fold is None:
-        chosen = calibrate(classifier, data, table, parts.calibrate, start.spec, flip_average=plan.flip_average)
+        chosen = calibrate(classifier, data, table, parts, start.spec, flip_average=plan.flip_average)
     else:
         others = choice.out_of_fold
-        chosen = calibrated_from(torch.from_numpy(others.logits), table, others.rows, where=OUT_OF_FOLD)
+        chosen = calibrated_from(
+            torch.from_numpy(others.logits),
+            table,
+            others.rows,
+            patients=data.manifest["patient_id"].to_numpy(dtype=str),
+            shares=prevalences(table, parts.labeled),
+            where=OUT_OF_FOLD,
+        )
     by_task = _by_task(table.tasks, chosen)
     bundle = Bundle(
         name=folder.name,
@@ -133,6 +140,7 @@ def finetune(
         | {f"task {task.name}": words for task, words in by_task.items()}
         | {"pictures": "small pictures of the labeled scans are in the bundle" if plan.thumbnails else "none kept"},
         calibration=chosen.note,
+        caveats=chosen.caveats,
         bands=chosen.bands,
         observed=chosen.observed,
         population=population(data.manifest.iloc[parts.fit]),
@@ -156,6 +164,8 @@ def finetune(
     for finding in table.findings:
         said_of = uncertain_words(chosen.bands.get(finding), chosen.thresholds[finding])
         say(f"{finding}: operating point {chosen.thresholds[finding]:.3f}; {said_of}")
+        for caveat in chosen.caveats.get(finding, ()):
+            say(f"{finding}: {caveat}")
     for task, words in by_task.items():
         say(f"task {task.name}: {words}")
     say(f"bundle {written.bundle_id}: {folder}")

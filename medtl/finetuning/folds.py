@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medtl.data.labels import LabelTable
-from medtl.finetuning.parts import Fold, Rows
+from medtl.finetuning.parts import Fold, Rows, count_patients
 from medtl.training.batches import rng
 
 FOLDS = 3
@@ -22,12 +22,12 @@ def folds_of(
         patients: the patient of each row of the manifest.
 
     Returns:
-        `n_folds` of them; none where no finding has `FEWEST` patients with it and as many without.
+        `n_folds` of them; none where no finding has `FEWEST` patients with a positive scan and as many with a negative.
     """
     owners, of = np.unique(patients[rows], return_inverse=True)
     pattern = np.full((len(owners), len(labels.findings)), -1.0)
     np.maximum.at(pattern, of, np.nan_to_num(labels.values[rows], nan=-1.0))
-    if not (np.minimum((pattern == 1).sum(axis=0), (pattern == 0).sum(axis=0)) >= FEWEST).any():
+    if not any(min(count_patients(values, patients[rows])) >= FEWEST for values in labels.values[rows].T):
         return ()
     order = rng("folds", seed).permutation(len(owners))
     order = order[np.lexsort(pattern[order].T)]  # like patterns side by side, then dealt out in turn

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from medtl.data.labels import LabelTable
 from medtl.errors import LabelError
 from medtl.evaluation.intervals import binary_intervals
-from medtl.finetuning.calibrate import Calibration, calibrated_from
+from medtl.finetuning.calibrate import Calibration, calibrated_from, uncalibrated
 from medtl.finetuning.folds import FEWEST, folds_of
 from medtl.finetuning.heads import fit_head
-from medtl.finetuning.parts import FEW, Rows, count, enough
+from medtl.finetuning.parts import FEW, Rows, count, prevalences
 
 FOLDS = 5
 """A head takes milliseconds, so that more folds than those of a whole fine-tuning can be had."""
@@ -72,24 +72,23 @@ def teach_finding(
     head = _fitted(embeddings, values, widths)
     table = LabelTable(findings=(finding,), values=values[:, None])
     rows, logits = _out_of_fold(table, embeddings, patients, widths)
-    caveats = _caveats(positives, negatives, seen=seen, calibrated=len(rows) > 0 and enough(values))
+    shares = prevalences(table, np.arange(len(values)))
     if len(rows) == 0:
-        note = f"{finding} none (fewer than {FEWEST} patients with or without it)"
-        chosen = Calibration(temperatures={finding: 1.0}, thresholds={finding: 0.5}, note=note)
-        judged = "not judged: too few patients"
+        chosen = uncalibrated(shares, why=f"for fewer than {FEWEST} patients with or without it")
+        judged, chance = "not judged: too few patients", []
     else:
-        chosen = calibrated_from(logits, table, rows, where=OUT_OF_FOLD)
+        chosen = calibrated_from(logits, table, rows, patients=patients, shares=shares, where=OUT_OF_FOLD)
         y, scores = values[rows].astype(np.int64), logits[:, 0].numpy()
         auroc = binary_intervals(y, scores, patients[rows], threshold=0.0).auroc
         judged = f"AUROC out of fold {auroc.value:.2f} (95 % CI {auroc.low:.2f} to {auroc.high:.2f})"
-        if auroc.low <= 0.5:
-            caveats.insert(0, "chance level (AUROC 0.5) lies within its interval, so it is not shown to work at all")
+        within = "chance level (AUROC 0.5) lies within its interval, so it is not shown to work at all"
+        chance = [within] if auroc.low <= 0.5 else []
     return Taught(
         finding=finding,
         head=head,
         calibration=chosen,
         said=f"{positives} positive and {negatives} negative scans of {len(np.unique(patients))} patients; {judged}",
-        caveats=caveats,
+        caveats=[*chance, *_caveats(positives, negatives, seen=seen), *chosen.caveats.get(finding, [])],
     )
 
 
@@ -114,15 +113,13 @@ def _out_of_fold(
     return np.concatenate(rows), torch.cat(logits)
 
 
-def _caveats(positives: int, negatives: int, *, seen: int, calibrated: bool) -> list[str]:
+def _caveats(positives: int, negatives: int, *, seen: int) -> list[str]:
     found = []
     if min(positives, negatives) < SURE:
         found.append(
             f"taught from {positives} positive and {negatives} negative scans only: its AUROC and operating point may "
             "be far off; judge it with medtl evaluate before it is relied on"
         )
-    if not calibrated:
-        found.append("its operating point is 0.5 and its probabilities are not calibrated, for want of examples")
     share = 100 * positives / (positives + negatives)
     found.append(
         f"{share:.0f} % of its examples have it, and its probabilities assume that of all scans; where it is rarer "

@@ -14,7 +14,10 @@ Rows = npt.NDArray[np.int64]
 FEW = 4
 """With fewer positives or negatives than this a finding is learned, and the bundle's card says from how few."""
 ENOUGH = 5
-"""Fewer positives or negatives than this say too little about a temperature or an operating point."""
+"""Fewer patients with or without a finding than this say too little about a temperature or an operating point: scans
+of one patient resemble each other."""
+MOST_LABELS = 500
+"""More labeled scans than this are not judged in folds: it would take longer than people wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,11 @@ class Parts:
 
     fit: Rows
     calibrate: Rows
+
+    @property
+    def labeled(self) -> Rows:
+        """All of them."""
+        return np.concatenate([self.fit, self.calibrate])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,8 @@ class Fold:
 def split_labeled(data: Dataset, labels: LabelTable) -> Parts:
     """The labeled rows of the train part to fit, of the val part to calibrate.
 
-    Where the val part has too few labels to calibrate any finding, all labeled rows are fitted instead.
+    All labeled rows are fitted instead, to be judged in folds, where the val part has patients enough to calibrate no
+    finding, or not all of those that have patients enough outside the test part.
 
     Raises:
         LabelError: no labeled scan outside the test part, or a finding with no label there, or with one class only.
@@ -45,8 +54,10 @@ def split_labeled(data: Dataset, labels: LabelTable) -> Parts:
     split = data.manifest["split"].to_numpy()
     calibrate = np.flatnonzero(known & (split == "val"))
     fit = np.flatnonzero(known & (split == "train"))
-    if not any(enough(labels.values[calibrate, i]) for i in range(len(labels.findings))):
-        fit, calibrate = np.flatnonzero(known & (split != "test")), np.empty(0, np.int64)
+    outside = np.flatnonzero(known & (split != "test"))
+    on_val, anywhere = (findings_with_enough(data, labels, rows) for rows in (calibrate, outside))
+    if not on_val or (len(outside) <= MOST_LABELS and on_val != anywhere):
+        fit, calibrate = outside, np.empty(0, np.int64)
     if len(fit) == 0:
         raise LabelError(f"{data.folder}: no labeled scan outside the test part; label scans of the train part")
     for i, finding in enumerate(labels.findings):
@@ -71,6 +82,13 @@ def remarks(data: Dataset, labels: LabelTable, parts: Parts) -> list[str]:
     labeled = len(parts.fit) + len(parts.calibrate)
     if labeled < outside:
         found.append(f"{labeled:,} of {outside:,} scans outside the test part have a label")
+    in_val = parts.fit[data.manifest["split"].to_numpy()[parts.fit] == "val"]
+    if len(in_val):
+        lacking = [name for name in labels.findings if name not in findings_with_enough(data, labels, in_val)]
+        found.append(
+            f"the val part has fewer than {ENOUGH} patients with or without {', '.join(lacking)}, so its labels are "
+            "learned from like those of the train part"
+        )
     for finding, values in zip(labels.findings, labels.values[parts.fit].T, strict=True):
         positives, negatives = count(values)
         if min(positives, negatives) < FEW:
@@ -83,6 +101,26 @@ def count(values: npt.NDArray[Any]) -> tuple[int, int]:
     return int((values == 1).sum()), int((values == 0).sum())
 
 
-def enough(values: npt.NDArray[Any]) -> bool:
-    """Whether labels suffice to choose a temperature and an operating point."""
-    return min(count(values)) >= ENOUGH
+def count_patients(values: npt.NDArray[Any], patients: npt.NDArray[Any]) -> tuple[int, int]:
+    """How many patients have a positive scan, and how many a negative one: values and patients (N,)."""
+    return len(np.unique(patients[values == 1])), len(np.unique(patients[values == 0]))
+
+
+def enough(values: npt.NDArray[Any], patients: npt.NDArray[Any]) -> bool:
+    """Whether labels suffice to choose a temperature and an operating point: values and patients (N,)."""
+    return min(count_patients(values, patients)) >= ENOUGH
+
+
+def findings_with_enough(data: Dataset, labels: LabelTable, rows: Rows) -> list[str]:
+    """Those that these rows can calibrate."""
+    patients = data.manifest["patient_id"].to_numpy(dtype=str)[rows]
+    return [
+        name for name, values in zip(labels.findings, labels.values[rows].T, strict=True) if enough(values, patients)
+    ]
+
+
+def prevalences(labels: LabelTable, rows: Rows) -> dict[str, float]:
+    """The share of positives among the known labels of each finding: where calibrated probabilities have their best
+    threshold by Youden's J, and the threshold of a finding that cannot be calibrated."""
+    means = np.nanmean(labels.values[rows].astype(np.float64), axis=0)
+    return {name: float(mean) for name, mean in zip(labels.findings, means, strict=True)}

@@ -23,8 +23,8 @@ class Strategy:
     """What gradients change besides the head; "head" is a logistic regression and needs no gradients."""
     head_first: bool = True
     """The head reads all levels of the encoder (`Encoder.multilevel`) and begins as a logistic regression on them, and
-    the start's normalisation statistics stay as they are: few labels cannot estimate them anew. Only of use to a start
-    that has learned something."""
+    the start's normalisation statistics stay as they are: few labels cannot estimate them anew. Training on from there
+    is only of use to a start that has learned something."""
     lr: float = 3e-4
     """Top learning rate where nobody chooses."""
     lowest_rate: float = 1.0
@@ -36,13 +36,18 @@ class Strategy:
     when: str
     """When to choose it, in a few words."""
 
+    @property
+    def keeps_learned(self) -> bool:
+        """Whether it is for a start that has learned something only. A head on random features needs no such start."""
+        return self.head_first and self.trains != "head"
+
 
 STRATEGIES: Mapping[str, Strategy] = {
     "linear": Strategy(
         title="linear probe",
         paper="Alain & Bengio 2016, arXiv 1610.01644",
         trains="head",
-        when="seconds; few labels, few volumes",
+        when="seconds; few labels, few volumes; the default for random weights with up to 100 images",
     ),
     "lp-ft": Strategy(
         title="head first, then all",
@@ -90,7 +95,7 @@ STRATEGIES: Mapping[str, Strategy] = {
         paper="",
         trains="all",
         head_first=False,
-        when="the default for random weights; many labels",
+        when="the default for random weights with more than 100 labels, and for volumes",
     ),
 }
 
@@ -124,7 +129,8 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(start="random", candidates=("full",)),
+    Rule(start="random", dims=2, most_labels=100, candidates=("linear", "full")),
+    Rule(start="random", candidates=("full", "linear")),
     Rule(start=None, dims=3, most_labels=FEW_VOLUMES, candidates=("linear",)),
     Rule(start=None, most_labels=100, candidates=("wise-ft", "linear")),
     Rule(start=None, candidates=("lp-ft", "linear")),
@@ -147,7 +153,7 @@ def find_strategy(name: str, *, pretrained: bool) -> Strategy:
     if name not in STRATEGIES:
         raise ConfigError(f"unknown strategy '{name}'{closest(name, [AUTO, *STRATEGIES])}")
     strategy = STRATEGIES[name]
-    if strategy.head_first and not pretrained:
+    if strategy.keeps_learned and not pretrained:
         raise ConfigError(
             f"strategy '{name}' keeps what an encoder has learned, and random weights have learned nothing; "
             "choose full or auto, or another --encoder"

@@ -70,6 +70,7 @@ def write_cell(folder: Path, name: str, draw: Draw, outcome: Outcome) -> None:
         "n_repeated": draw.repeated,
         "strategy": outcome.strategy,
         "steps": outcome.steps,
+        "usual_steps": outcome.usual_steps,
         "minutes": outcome.minutes,
         "marks": [mark_json(each) for each in outcome.marks],
     }
@@ -102,6 +103,7 @@ def read_cell(folder: Path, name: str, *, start: str, amount: Amount, seed: int)
             n_repeated=content["n_repeated"],
             strategy=content["strategy"],
             steps=content["steps"],
+            usual_steps=content.get("usual_steps", 0),
             minutes=content["minutes"],
             marks=marks,
             logits=logits,

@@ -3,6 +3,7 @@
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from medtl.encoders.store import Start, start_from
 from medtl.evaluation.metrics import Floats, auroc
 from medtl.evaluation.study.areas import scores_of
 from medtl.evaluation.study.results import Mark
-from medtl.finetuning.choose import MOST_LABELS, choose
+from medtl.finetuning.choose import choose
 from medtl.finetuning.config import FinetuneConfig, filled_in, strategies_for
 from medtl.finetuning.fit import fit
 from medtl.finetuning.folds import FOLDS
-from medtl.finetuning.parts import Parts
-from medtl.finetuning.strategies import AUTO, STRATEGIES
+from medtl.finetuning.parts import MOST_LABELS, Parts
+from medtl.finetuning.strategies import STRATEGIES
 from medtl.inference.bundle import Classifier
 from medtl.inference.runtime import READ_AT_ONCE, logits_of_rows
 from medtl.studying.draws import Rows
@@ -85,6 +86,7 @@ class Outcome:
     logits: Floats
     strategy: str
     steps: int
+    usual_steps: int
     minutes: float
     marks: tuple[Mark, ...]
 
@@ -136,7 +138,9 @@ def fine_tune(task: Task, origin: str, rows: Rows, *, seed: int, work: Path) -> 
     parts = Parts(fit=rows, calibrate=np.empty(0, np.int64))
     work.mkdir(parents=True, exist_ok=True)
     try:
-        if len(strategies_for(plan, start, len(rows))) > 1:
+        names = strategies_for(plan, start, len(rows))
+        usual = _usual_steps(plan, start, names, len(rows))
+        if len(names) > 1:
             chosen = choose(task.data, task.labels, parts, start, plan, work, resume=False)
             plan = plan.model_copy(update={"strategy": chosen.strategy})
         plan = plan.model_copy(update=filled_in(plan, start, len(rows)))
@@ -150,8 +154,17 @@ def fine_tune(task: Task, origin: str, rows: Rows, *, seed: int, work: Path) -> 
     logits = task.logits(classifier, start.spec, task.test)
     end = Mark(step=said["steps"], minutes=minutes, aurocs=task.aurocs(logits[task.looks], task.looks))
     return Outcome(
-        logits=logits, strategy=plan.strategy, steps=said["steps"], minutes=minutes, marks=(*watch.marks, end)
-    )
+        logits=logits, strategy=plan.strategy, steps=said["steps"], usual_steps=usual, minutes=minutes,
+        marks=(*watch.marks, end),
+    )  # fmt: skip
+
+
+def _usual_steps(plan: FinetuneConfig, start: Start, names: Sequence[str], n_labels: int) -> int:
+    """The steps of the default, where the settings ask for fewer; else 0, as where a head is all that is trained."""
+    if plan.steps is None or all(STRATEGIES[name].trains == "head" for name in names):
+        return 0
+    usual = int(filled_in(plan.model_copy(update={"steps": None}), start, n_labels)["steps"])
+    return usual if plan.steps < usual else 0
 
 
 def expected_seconds(task: Task, origin: str, rows: Rows, *, work: Path) -> float:
@@ -161,7 +174,10 @@ def expected_seconds(task: Task, origin: str, rows: Rows, *, work: Path) -> floa
         rows: as many as it will learn from.
     """
     start, plan = _start(task, origin, seed=0)
-    compared = len(strategies_for(plan, start, len(rows))) > 1 and len(rows) <= MOST_LABELS
+    names = strategies_for(plan, start, len(rows))
+    compared = len(names) > 1 and len(rows) <= MOST_LABELS
+    slowest = next((name for name in names if STRATEGIES[name].trains != "head"), names[0])
+    plan = plan.model_copy(update={"strategy": slowest})
     plan = plan.model_copy(update=filled_in(plan, start, len(rows)))
     assert plan.steps is not None
     few = plan.model_copy(update={"steps": TRIAL_STEPS})
@@ -189,8 +205,8 @@ def expected_seconds(task: Task, origin: str, rows: Rows, *, work: Path) -> floa
 
 
 def _start(task: Task, origin: str, *, seed: int) -> tuple[Start, FinetuneConfig]:
-    """A start, and the settings for it: random weights take "auto" where a strategy would keep what they know."""
+    """A start, and the settings for it: random weights take "full" where a strategy would keep what they know."""
     start = task.start(origin, seed=seed)
     plan = task.config.model_copy(update={"encoder": origin, "seed": seed})
-    unsuited = not start.pretrained and plan.strategy in STRATEGIES and STRATEGIES[plan.strategy].head_first
-    return start, plan.model_copy(update={"strategy": AUTO}) if unsuited else plan
+    unsuited = not start.pretrained and plan.strategy in STRATEGIES and STRATEGIES[plan.strategy].keeps_learned
+    return start, plan.model_copy(update={"strategy": "full"}) if unsuited else plan

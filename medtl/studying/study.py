@@ -60,7 +60,7 @@ def study(
         fractions: shares of the labeled scans of the train part.
         starts: "random", "imagenet", folders of runs or bundles, files with a ResNet's weights, with commas between.
         seeds: how many draws of labels.
-        strategy: as of `finetune`; random weights take "auto" where it would keep what they have not learned.
+        strategy: as of `finetune`; random weights take "full" where it would keep what they have not learned.
         settings: strings `key=value` for fine-tuning, as `--set` of `finetune`; the same for every start.
 
     Returns:

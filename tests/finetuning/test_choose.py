@@ -53,6 +53,15 @@ def test_too_few_patients_make_no_folds() -> None:
     assert len(folds_of(table, np.arange(18), patients, seed=0)) == FOLDS
 
 
+def test_patients_of_whom_each_has_scans_of_both_kinds_make_folds() -> None:
+    """As slides whose tiles show the tumour or not."""
+    values = np.tile(np.array([0, 1, 0], np.float32), 6)[:, None]
+    patients = np.repeat([f"p{i}" for i in range(6)], 3)
+    folds = folds_of(LabelTable(findings=("x",), values=values), np.arange(18), patients, seed=0)
+    assert sorted(len(set(patients[fold.held])) for fold in folds) == [2, 2, 2]
+    assert all(not set(patients[fold.fit]) & set(patients[fold.held]) for fold in folds)
+
+
 def slow_auroc(y: np.ndarray, fold: np.ndarray, scores: np.ndarray) -> float:
     """The share of pairs within a fold that stand in the right order."""
     won = [
@@ -127,7 +136,7 @@ class Spy:
     ("good", "chosen"),
     [({"linear"}, "linear"), ({"wise-ft"}, "wise-ft"), ({"wise-ft", "linear"}, "wise-ft"), (set(), "wise-ft")],
 )
-@pytest.mark.parametrize("in_val", [0, 3])
+@pytest.mark.parametrize("in_val", [0, 5])
 def test_the_default_stays_unless_another_is_better(
     dataset: Dataset, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good, chosen: str, in_val: int
 ) -> None:
@@ -155,7 +164,7 @@ def test_what_the_val_part_has_judged_is_not_trained_again(
     run = tmp_path / "run"
     run.mkdir()
     save_encoder(run, start.encoder, spec=start.spec, about={"history": list(start.history)})
-    csv = write_labels(dataset, few(dataset, patients=6, in_val=3), tmp_path / "few.csv")
+    csv = write_labels(dataset, few(dataset, patients=6, in_val=5), tmp_path / "few.csv")
     asked = {"labels": csv, "encoder": run, "settings": ["steps=4", "batch_size=4"]}
     chosen = read_bundle(medtl.finetune(dataset.folder, out=tmp_path / "chosen", **asked))[1]
     trained = list[str]()
@@ -172,7 +181,7 @@ def test_what_the_val_part_has_judged_is_not_trained_again(
 def test_a_resumed_run_keeps_the_network_that_was_judged(
     dataset: Dataset, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = few(dataset, patients=6, in_val=3)
+    labels = few(dataset, patients=6, in_val=5)
     given = dataset, labels, split_labeled(dataset, labels), start, FinetuneConfig(steps=4, batch_size=4), tmp_path
     first, second = (choose(*given, resume=resume) for resume in (False, True))
     assert first.fitted is not None and second.fitted is not None and first.strategy == second.strategy
@@ -200,7 +209,7 @@ def test_of_many_scans_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_one_candidate_with_a_val_part_is_not_tried(
     dataset: Dataset, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = few(dataset, patients=6, in_val=3)
+    labels = few(dataset, patients=6, in_val=5)
     spy = Spy(labels, set())
     monkeypatch.setattr(module, "crossfit", spy)
     parts = split_labeled(dataset, labels)

@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_the_val_part(dataset: Dataset, tmp_path: Path) -> N
     start = start_from("random", spec=dataset.spec, network="resnet10-half", input_px=16)
     labels = dataset.labels()
     parts = split_labeled(dataset, labels)
-    plan = FinetuneConfig(steps=40, patience=2, batch_size=8, lr=0.02)
+    plan = FinetuneConfig(strategy="full", steps=40, patience=2, batch_size=8, lr=0.02)
     plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
     classifier, _ = fit(dataset, labels, parts, start, plan, tmp_path, resume=False)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -85,7 +85,7 @@ def test_patience_needs_labels_to_judge_by(dataset: Dataset, tmp_path: Path) -> 
     start = start_from("random", spec=dataset.spec, network="resnet10-half", input_px=16)
     labels = dataset.labels()
     parts = dataclasses.replace(split_labeled(dataset, labels), calibrate=np.empty(0, np.int64))
-    plan = FinetuneConfig(steps=4, patience=2)
+    plan = FinetuneConfig(strategy="full", steps=4, patience=2)
     plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
     with pytest.raises(ConfigError, match="patience: stopping early needs labels of both classes in the val part"):
         fit(dataset, labels, parts, start, plan, tmp_path, resume=False)

@@ -2,22 +2,29 @@
 
 import copy
 from itertools import pairwise, product
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medtl.config import build
+from medtl.data.dataset import Dataset
 from medtl.encoders.depth import stages_of
+from medtl.encoders.store import start_from
 from medtl.encoders.table import TABLE, build_encoder
 from medtl.errors import ConfigError
 from medtl.finetuning.adapters import Adapter, add_adapters, merge_adapters
-from medtl.finetuning.config import FinetuneConfig, usual_start
+from medtl.finetuning.config import FinetuneConfig, filled_in, usual_start
+from medtl.finetuning.fit import fit
+from medtl.finetuning.parts import split_labeled
 from medtl.finetuning.strategies import RULES, STRATEGIES, Kind, candidates, find_strategy
 from medtl.finetuning.trainable import joined, layer_rates, prepare, unfreezing
 from medtl.inference.bundle import Classifier
+from medtl.inference.runtime import logits_of_rows
 
 KINDS = ["resnet10-half", "densenet121", "efficientnet-lite0", "efficientnet-b0", "vit-tiny"]
 GRADIENTS = [name for name, row in STRATEGIES.items() if row.trains != "head"]
@@ -211,8 +218,35 @@ def test_a_strategy_that_keeps_what_was_learned_starts_from_imagenet(
     assert usual_start(build(FinetuneConfig, settings), dims=dims, n_labels=n_labels) == start
 
 
-def test_random_weights_have_nothing_to_keep() -> None:
+@pytest.mark.parametrize("name", ["lp-ft", "wise-ft", "llrd", "gradual", "norm-bias", "adapters"])
+def test_random_weights_have_nothing_to_keep(name: str) -> None:
     with pytest.raises(
-        ConfigError, match="'linear' keeps what an encoder has learned, and random weights have learned"
+        ConfigError, match=f"'{name}' keeps what an encoder has learned, and random weights have learned"
     ):
-        candidates("linear", start="random", dims=2, n_labels=20)
+        candidates(name, start="random", dims=2, n_labels=20)
+
+
+def test_random_weights_get_as_many_tries_as_others() -> None:
+    for dims, n_labels in product((2, 3), (20, 100, 101, 5000)):
+        random = candidates("auto", start="random", dims=dims, n_labels=n_labels)
+        assert set(random) == {"linear", "full"}
+        assert random[0] == ("linear" if dims == 2 and n_labels <= 100 else "full")
+        for start in ("elsewhere", "scans"):
+            assert len(random) >= len(candidates("auto", start=start, dims=dims, n_labels=n_labels))
+
+
+def test_a_head_on_random_features_leaves_them_as_they_are(dataset: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    start = start_from("random", spec=dataset.spec, network="resnet10-half", input_px=16)
+    before = {key: value.clone() for key, value in start.encoder.state_dict().items()}
+    plan = FinetuneConfig(strategy="linear")
+    labels = dataset.labels()
+    parts = split_labeled(dataset, labels)
+    plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
+    classifier, said = fit(dataset, labels, parts, start, plan, tmp_path, resume=False)
+    assert said["steps"] == 0
+    for key, value in classifier.encoder.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    y = labels.values[parts.fit, 0]
+    logits = logits_of_rows(classifier, dataset, parts.fit, start.spec, flip_average=False)[:, 0].numpy()
+    assert roc_auc_score(y, logits) > 0.8

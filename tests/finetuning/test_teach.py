@@ -308,13 +308,13 @@ def test_patients_are_judged_by_heads_that_have_not_seen_them() -> None:
 
 
 def test_few_patients_are_not_judged() -> None:
-    values = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.float32)
-    patients = np.array(["a", "a", "b", "b", "c", "c", "d", "d"])
-    embeddings = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    values = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], np.float32)
+    patients = np.array(["a", "a", "b", "b", "c", "c", "d", "d", "d", "d"])
+    embeddings = torch.randn(10, 5, generator=torch.Generator().manual_seed(0))
     taught = teach_finding("f", embeddings, values, patients, seen=0)
     assert "not judged: too few patients" in taught.said
-    assert taught.calibration.thresholds == {"f": 0.5}
-    assert any("its operating point is 0.5 and its probabilities are not calibrated" in each for each in taught.caveats)
+    assert taught.calibration.thresholds == {"f": pytest.approx(0.4)}
+    assert any("its operating point is its share of positives among the labels, 0.400" in one for one in taught.caveats)
 
 
 @pytest.mark.slow

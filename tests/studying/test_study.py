@@ -56,6 +56,7 @@ def test_numbers_follow_from_the_files_beside_them(whole: Path) -> None:
         assert each["convergence"][-1]["aurocs"] == [pytest.approx(expected)], "24 scans: all are looked at"
         assert [mark["step"] for mark in each["convergence"]] == [0, 1, 1, 2, 3, 6]
         assert each["n_labels"] == 8
+    assert any("(random weights 600, run 100)" in text for text in content["caveats"]), "6 steps were asked for"
     assert sorted(path.name for path in whole.iterdir()) == [
         "fits", "plan.json", "study.html", "study.json", "test_scans.csv"
     ]  # fmt: skip
@@ -119,7 +120,7 @@ def test_being_watched_changes_no_weight(dataset: Dataset, tmp_path: Path) -> No
     def weights(watch) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         start = start_from("random", spec=dataset.spec, network="resnet10-half", input_px=32)
-        plan = FinetuneConfig(steps=4, batch_size=8)
+        plan = FinetuneConfig(strategy="full", steps=4, batch_size=8)
         plan = plan.model_copy(update=filled_in(plan, start, len(parts.fit)))
         (tmp_path / "work").mkdir(exist_ok=True)
         trained, _ = fit(dataset, labels, parts, start, plan, tmp_path / "work", resume=False, watch=watch)

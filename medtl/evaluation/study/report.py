@@ -13,7 +13,7 @@ from medtl.evaluation.study.areas import Areas, difference, resampled_areas, sco
 from medtl.evaluation.study.page import render_page
 from medtl.evaluation.study.results import Fitted, Gain, Mark, Measured, Point, StudyReport
 from medtl.evaluation.study.savings import label_saving
-from medtl.evaluation.study.words import UNCLEAR, sentence, verdict
+from medtl.evaluation.study.words import UNCLEAR, called, sentence, verdict
 from medtl.files import atomic_file, write_json
 
 MARKER = "study.json"
@@ -142,8 +142,25 @@ def _each(measured: Measured, areas: Areas) -> dict[str, Estimate]:
     return {name: areas.of(detectors, f).mean() for f, name in enumerate(measured.findings)}
 
 
+def _cut_short(measured: Measured) -> list[str]:
+    """Starts that were trained for fewer steps than they need."""
+    usual = {
+        start.name: max(each.usual_steps for each in measured.fits.values() if each.start == start.name)
+        for start in measured.starts
+    }
+    short = [f"{called(name)} {steps:,}" for name, steps in usual.items() if steps]
+    if not short:
+        return []
+    return [
+        f"The settings ask for fewer steps than fine-tuning takes by default ({', '.join(short)}). A start that learns "
+        "slowly, above all random weights, is made to look worse than it is: leave steps out of --set to compare "
+        "starts as they would be used."
+    ]
+
+
 def _caveats(measured: Measured, *, comparisons: int) -> list[str]:
     found = [text for start in measured.starts for text in start.caveats]
+    found += _cut_short(measured)
     found += [
         f"{name}: the test part has only {count} scan{'s' * (count != 1)} {kind} the finding; AUROCs are rough, and so "
         "are their intervals. Label more scans of the test part."

@@ -63,6 +63,7 @@ class Fitted:
         n_repeated: how many of them are of a patient of whom another was drawn.
         strategy: how it was adapted.
         steps, minutes: how long it took.
+        usual_steps: those of the default, where fewer were asked for; else 0.
         marks: while it went on.
         logits: (N, F) of the test scans.
         logits_file: where they are kept, below the study's folder.
@@ -75,6 +76,7 @@ class Fitted:
     n_repeated: int
     strategy: str
     steps: int
+    usual_steps: int = 0
     minutes: float
     marks: tuple[Mark, ...]
     logits: Array = field(repr=False)

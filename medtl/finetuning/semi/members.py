@@ -97,7 +97,7 @@ def ensemble(
             temporary.write_bytes(save({"logits": found.contiguous()}, {"identity": identity}))
         logits[number, seen] = found.numpy()
     held = np.concatenate([fold.held for fold in divided])
-    temperatures = _temperatures(logits, labels, held)
+    temperatures = _temperatures(logits, labels, held, data.manifest["patient_id"].to_numpy(dtype=str)[held])
     each = [
         np.where(
             np.isnan(one), np.nan, probabilities_of(torch.from_numpy(one), temperatures, exclusive=labels.exclusive)
@@ -109,8 +109,10 @@ def ensemble(
     return soft
 
 
-def _temperatures(logits: npt.NDArray[np.float64], labels: LabelTable, held: Rows) -> list[float]:
-    """Of each finding, from the logits of those members that did not see the scan."""
+def _temperatures(
+    logits: npt.NDArray[np.float64], labels: LabelTable, held: Rows, patients: npt.NDArray[np.str_]
+) -> list[float]:
+    """Of each finding, from the logits of those members that did not see the scan; patients as `held`, (N,)."""
     if len(held) == 0:
         return [1.0] * len(labels.findings)
     unseen, truth = np.nanmean(logits[:, held], axis=0), labels.values[held]
@@ -119,7 +121,7 @@ def _temperatures(logits: npt.NDArray[np.float64], labels: LabelTable, held: Row
     found = []
     for z, y in zip(unseen.T, truth.T, strict=True):
         known = ~np.isnan(y)
-        found.append(max(SHARPEST, fit_temperature(z[known], y[known])) if enough(y) else 1.0)
+        found.append(max(SHARPEST, fit_temperature(z[known], y[known])) if enough(y, patients) else 1.0)
     return found
 
 

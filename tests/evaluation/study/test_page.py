@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,17 @@ def test_savings_stand_only_beside_differences_that_were_shown(written) -> None:
     assert [re.sub("<.*?>", " ", each).split(" times")[0] for each in rows] == [
         "not shown", "not shown", "&gt; 3.0", "&gt; 1.0", "&gt; 3.0", "&gt; 1.0"
     ]  # fmt: skip
+
+
+def test_steps_that_are_too_few_are_said() -> None:
+    study = measured(starts=("random", "imagenet"))
+    assert not any("fewer steps" in text for text in build_report(study).caveats)
+    fits = {key: replace(fit, usual_steps=600) if key[0] == "random" else fit for key, fit in study.fits.items()}
+    assert build_report(replace(study, fits=fits)).caveats[0] == (
+        "The settings ask for fewer steps than fine-tuning takes by default (random weights 600). A start that learns "
+        "slowly, above all random weights, is made to look worse than it is: leave steps out of --set to compare "
+        "starts as they would be used."
+    )
 
 
 def test_few_test_scans_and_draws_are_said() -> None:
