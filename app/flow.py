@@ -165,13 +165,13 @@ class Flow:
             return {self.step: "" if stays else onward, self.frame.notice: panels.banner(f"Not saved: {problem}")}
         if kept is None:
             return {self.step: onward, self.view.verdict.saved: "", self.frame.notice: ""}
-        saved, numbers = kept
+        saved, words = kept
         earlier = [each for each in history if each.case_id != saved.case_id]  # superseded, nothing to take back
         return {
             self.step: onward,
             self.history: [*earlier, saved][-UNDONE_AT_MOST:],
             self.view.verdict.undo: gr.update(interactive=True),
-            self.view.verdict.saved: panels.saved(f"Saved case {saved.case_id} ({numbers})"),
+            self.view.verdict.saved: panels.saved(f"Saved case {saved.case_id} {words}"),
             self.frame.notice: "",
         }
 

@@ -21,7 +21,8 @@ def keep(
         before: what was saved of this showing already; others are chosen now, and correct it.
 
     Returns:
-        What can be taken back, and its numbers in words; None where all of it was said already and stands.
+        What can be taken back, and in words its numbers and what was passed over; None where all of it was said already
+        and stands.
 
     Raises:
         ReviewError: nothing was stored; the message says why.
@@ -55,4 +56,14 @@ def keep(
         [] if before is None else [row.id for row in stands if row.id in before.ids and row.finding not in findings]
     )
     saved = Saved(case_id=reading.stored.id, token=reading.token, ids=(*others, *ids), choices=choices)
-    return saved, f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
+    numbers = f"verdict {ids[0]}" if len(ids) == 1 else f"verdicts {ids[0]} to {ids[-1]}"
+    return saved, f"({numbers}){_unsaid(reading, choices, findings)}"
+
+
+def _unsaid(reading: Reading, choices: Choices, findings: set[str]) -> str:
+    """What the detector flags and the reader passed over: a case is read by what was said of any finding."""
+    if reading.blind or choices.bad_image:
+        return ""
+    scores = reading.stored.scores
+    names = [plain(score.finding) for score in scores if score.decision == "positive" and score.finding not in findings]
+    return f"; nothing was said of {', '.join(names)}, which the detector flags" if names else ""

@@ -93,6 +93,16 @@ def test_save_and_the_most_urgent_free_case_comes_next(reader: Actor, reviews: R
     assert cases.get(reviews, numbers[0], by=LEAD).claimed_by is None
 
 
+def test_a_flagged_finding_that_was_passed_over_is_named(reader: Actor, numbers: list[int]) -> None:
+    saved = reader.page.case.verdict.saved
+    reader.next().save(None, "agree")
+    assert "(verdict 1); nothing was said of pneumonia, which the detector flags" in reader.shown[saved]
+    reader.go().save("unsure", None)
+    assert "(verdict 2)<" in reader.shown[saved], "of the other one the detector says no"
+    reader.go().save(None, None, bad=True)
+    assert "nothing was said" not in reader.shown[saved]
+
+
 def test_another_reader_s_case_is_refused(reader: Actor, reviews: ReviewStore, numbers: list[int]) -> None:
     cases.claim(reviews, numbers[0], by=User(name="Dr B", role="reader"))
     reader.open(numbers[0])
