@@ -9,6 +9,7 @@ labels, and the mean gain over choosing at random with its standard error over d
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.levels import Rows, draw, outside_test
 from medtl.data.dataset import open_dataset
 from medtl.encoders.embed import embed
 from medtl.encoders.store import start_from
@@ -27,6 +27,10 @@ from medtl.finetuning.instant import teach_finding
 from medtl.inference.reference import spread
 from medtl.pretraining.health.probe import patients_of
 from medtl.review.records import Score
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file, too, from anywhere
+
+from benchmarks.levels import Rows, draw, outside_test
 
 Floats = npt.NDArray[np.float64]
 NEXT = 20

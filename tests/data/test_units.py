@@ -78,7 +78,7 @@ def test_named_windows_become_channels(tmp_path: Path) -> None:
     for channel, (centre, width) in zip(block, ((-600, 1500), (400, 1800)), strict=True):
         expected = np.clip((hu - (centre - 0.5)) / (width - 1) + 0.5, 0, 1) * 255
         assert np.abs(channel - expected).max() <= 0.51  # rounding to whole numbers
-    with pytest.raises(ConfigError, match="no window is called 'lungs'; did you mean 'lung'?"):
+    with pytest.raises(ConfigError, match=r"no window is called 'lungs'; did you mean 'lung'\?"):
         medtl.ingest(tmp_path / "in", out=tmp_path / "other", window=["lungs"])
     (tmp_path / "x.png").write_bytes(png_bytes(1))
     with pytest.raises(DatasetError, match="has no Hounsfield units to see through the window 'lung'"):

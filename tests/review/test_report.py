@@ -163,7 +163,7 @@ def test_where_nobody_is_sure_there_are_verdicts_all_the_same(store: ReviewStore
     assert "No verdict yet." in html and none not in html
     read(store, number, A, "unsure")
     html = report.sections(report.content_of(store, verdicts.standing(store)))
-    assert none in html and "No verdict yet." not in html and "1 verdicts" in html
+    assert none in html and "No verdict yet." not in html and "1 verdict that" in html
 
 
 def test_many_open_cases(store: ReviewStore) -> None:

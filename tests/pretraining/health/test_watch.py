@@ -203,7 +203,7 @@ def test_a_gradient_that_is_nan_stops_before_it_spoils_the_weights(
     few = ["steps=1", "batch_size=8", "precision=32", "lr=3e-4"]  # what is advised, word for word
     further = medtl.pretrain(dataset.folder, out=tmp_path / "new", from_=run / "best", settings=few)
     history = json.loads((further / "encoder.json").read_text())["history"]
-    assert history == ["simclr on 96 scans, 10 steps of 8", "simclr on 96 scans, 1 steps of 8"]
+    assert history == ["simclr on 96 scans, 10 steps of 8", "simclr on 96 scans, 1 step of 8"]
     resumed = medtl.pretrain(dataset.folder, out=run, resume=True)
     whole = medtl.pretrain(dataset.folder, out=tmp_path / "whole", settings=settings)
     assert (resumed / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
