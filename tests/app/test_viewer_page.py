@@ -552,8 +552,8 @@ def test_another_method_draws_another_heatmap_until_the_next_case(page: Page) ->
     expect(caption).to_contain_text("Grad-CAM: brighter is where the detector looked for pneumonia")
     wide = box(contour.locator("path").first)["width"]
     method.locator("input").click()
-    page.get_by_role("option", name="Occlusion (slow)").click()
-    expect(caption).to_contain_text("Occlusion: brighter is what lowers the detector's score for pneumonia when it is")
+    page.get_by_role("option", name="Occlusion", exact=True).click()
+    expect(caption).to_contain_text("Occlusion: brighter is where covering it lowers the score for pneumonia")
     assert box(contour.locator("path").first)["width"] == pytest.approx(wide / 2, rel=0.15)
     page.locator("#second").click()
     expect(caption).to_contain_text("Grad-CAM: brighter")
