@@ -123,7 +123,7 @@ def ingest(
         ) from None
     dataset = open_dataset(folder)
     _tell(dataset, read_rejects(folder))
-    for note in notes + windows_to_choose(dataset):
+    for note in notes + ([] if base else windows_to_choose(dataset)):
         say(note)
     return dataset
 
