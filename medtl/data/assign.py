@@ -13,9 +13,22 @@ from medtl.data.labels import Join, LabelTable
 from medtl.data.pseudonyms import as_patient, pseudonym
 from medtl.data.split import SPLITS, part_at, place_of
 from medtl.errors import LabelError
-from medtl.progress import say
+from medtl.progress import counted, say
 
 Links = Sequence[Sequence[int]]
+
+
+def fill_modalities(manifest: pd.DataFrame, *, earlier: int, join: Join | None, others: str | None) -> None:
+    """Complete the manifest's column `modality`, in place: the header's, else the labels file's.
+
+    Args:
+        earlier: rows at the top that were in the dataset before.
+        others: of those below of which neither says it.
+    """
+    said = pd.Series(join.modalities if join else {}, dtype="string").reindex(manifest.index)
+    manifest["modality"] = manifest["modality"].fillna(said)
+    if others is not None:
+        manifest.loc[manifest.index[earlier:], "modality"] = manifest["modality"][earlier:].fillna(others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +139,7 @@ def assign_parts(
     notes = []
     alike = sum(ids[a] != ids[b] and part_of[ids[a]] == part_of[ids[b]] for a, b in links)
     if alike:
-        pairs_of = "1 pair" if alike == 1 else f"{alike:,} pairs"
+        pairs_of = counted(alike, "pair")
         notes.append(f"note: {pairs_of} of scans of different patients look alike and share a part: see report.html")
     for part in SPLITS:
         if part not in part_of.values():
@@ -184,8 +197,8 @@ def _share_parts(
             part_of.setdefault(name, parts[0] if parts else part_at(place))
     if torn:
         say(
-            f"note: {torn:,} groups of patients share a picture or a study, but the parts that were given put them "
-            "apart; see them with medtl split check"
+            f"note: {counted(torn, 'group')} of patients share a picture or a study, but the parts that were given put "
+            "them apart; see them with medtl split check"
         )
 
 

@@ -85,11 +85,15 @@ class _Likeness:
     def of(self, first: int, second: int) -> float:
         """From -1 to 1."""
         one, other = (self.fine(row).astype(np.float32) for row in (first, second))
-        common = self._total - (first in self.sample) * one - (second in self.sample) * other
-        if (length := float(np.linalg.norm(common))) > 0.1:  # else there are no others
-            common /= length
-            one, other = one - (one @ common) * common, other - (other @ common) * common
-        return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-6)
+        return likeness(one, other, self._total - (first in self.sample) * one - (second in self.sample) * other)
+
+
+def likeness(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> float:
+    """How two fine structures correlate, -1 to 1, without what others, given as their sum, have in common."""
+    if (length := float(np.linalg.norm(others))) > 0.1:  # else there are none
+        common = others / length
+        one, other = one - (one @ common) * common, other - (other @ common) * common
+    return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-6)
 
 
 def _copies(hashes: list[str], same: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from medtl import __version__
 from medtl.config import build
 from medtl.data.adding import key_of, new_units, with_earlier
-from medtl.data.assign import assign_parts, named_people, own_labels, same_bytes, write_labels
+from medtl.data.assign import assign_parts, fill_modalities, named_people, own_labels, same_bytes, write_labels
 from medtl.data.colour import keeps_colour
 from medtl.data.dataset import MARKER, Dataset, open_dataset
 from medtl.data.duplicates import near_duplicates
@@ -101,7 +101,7 @@ def ingest(
     try:
         with resumable_folder(folder, marker=MARKER) as work:
             units, left_out, spec = _look(files, as_, size_px, spacing_mm, tuple(window), colour, base)
-            plan = ReadPlan(spec=spec, key=salt(), seed=seed, modality=code)
+            plan = ReadPlan(spec=spec, key=salt(), seed=seed)
             start = (base.folder, len(base)) if base else None
             with Staging(work, plan=_identity(plan, files, base), shape=spec.stored_shape, base=start) as staging:
                 _store(units, plan, staging, base)
@@ -110,7 +110,7 @@ def ingest(
                 shutil.rmtree(work)
                 raise DatasetError(_nothing(refused))
             rejects = reject_table(with_earlier(refused, base))
-            manifest, notes = _assigned(staging.taken, rejects, base, rows, plan, work, folder.name)
+            manifest, notes = _assigned(staging.taken, rejects, base, rows, code, plan, work, folder.name)
             rejects.drop(columns="patient_id").to_csv(work / "rejects.csv", index=False)
             write_json(work / MARKER, _description(spec, manifest, rejects, files, base, seed))
             staging.forget()
@@ -123,7 +123,7 @@ def ingest(
         ) from None
     dataset = open_dataset(folder)
     _tell(dataset, read_rejects(folder))
-    for note in notes + windows_to_choose(dataset):
+    for note in notes + ([] if base else windows_to_choose(dataset)):
         say(note)
     return dataset
 
@@ -177,7 +177,6 @@ def _identity(plan: ReadPlan, files: Sequence[FoundFile], base: Dataset | None) 
         "medtl": __version__,
         "spec": plan.spec.model_dump(mode="json"),
         "seed": plan.seed,
-        "modality": plan.modality,
         "salt": hashlib.sha256(plan.key).hexdigest()[:16],
         "files": names.hexdigest(),
         "base": base.fingerprint if base else None,
@@ -220,6 +219,7 @@ def _assigned(
     rejects: pd.DataFrame,
     base: Dataset | None,
     rows: Sequence[LabelRows],
+    modality: str | None,
     plan: ReadPlan,
     work: Path,
     name: str,
@@ -236,8 +236,7 @@ def _assigned(
     earlier = len(manifest) - len(taken)
     manifest["warnings"] = with_odd_body_parts(manifest)
     join = match_labels(rows, manifest, rejects, key=plan.key) if rows else None
-    for row, modality in (join.modalities if join else {}).items():
-        manifest.loc[row, "modality"] = modality
+    fill_modalities(manifest, earlier=earlier, join=join, others=modality)
     pixels = ShardReader(work, count=len(manifest), shape=plan.spec.stored_shape).read
     places = [None] * earlier + [row["place"] for row in taken]
     people = named_people(manifest, earlier=earlier, places=places, join=join, key=plan.key, seed=plan.seed)

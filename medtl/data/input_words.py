@@ -3,6 +3,7 @@
 from medtl.data.dataset import Dataset
 from medtl.data.hounsfield import TAKEN_AS_CT
 from medtl.data.windows import FULL_HU, NAMED_HU
+from medtl.progress import counted
 
 
 def windows_to_choose(data: Dataset) -> list[str]:
@@ -12,6 +13,6 @@ def windows_to_choose(data: Dataset) -> list[str]:
         return []
     low, high = FULL_HU
     return [
-        f"note: {count:,} scans look like CT and are shown from {low:g} to {high:g} HU; a window shows a tissue "
-        f"better, such as --window abdomen, or several for channels: {', '.join(NAMED_HU)}"
+        f"note: {counted(count, 'scan')} taken as CT and shown from {low:g} to {high:g} HU; a window shows a tissue "
+        "better, such as --window abdomen, or several for channels: " + ", ".join(NAMED_HU)
     ]

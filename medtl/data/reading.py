@@ -31,13 +31,11 @@ class ReadPlan:
         spec: what is stored of it.
         key: the salt of the pseudonyms.
         seed: of the split, which must be drawn from the patient's own id.
-        modality: of scans whose file does not say.
     """
 
     spec: PreprocessSpec
     key: bytes
     seed: int
-    modality: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +118,6 @@ def _taken(each: ScanInFile, unit: Unit, version: str, plan: ReadPlan) -> Taken:
     }
     if plan.spec.colour:
         row["steps"] = row["steps"].replace(TO_LUMINANCE, IN_COLOUR)
-    row["modality"] = row["modality"] or plan.modality
     return Taken(row=row, block=block)
 
 

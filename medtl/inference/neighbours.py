@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medtl.data.duplicates import LEAST_CORRELATION, fine_structure
-from medtl.data.values import luminance
-from medtl.inference.reference import Bytes, Reference, direction
+from medtl.data.duplicates import LEAST_CORRELATION, likeness
+from medtl.inference.reference import Bytes, Floats, Reference, direction, structure_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ def similar(
     if len(reference) == 0:
         return ()
     cosines = reference.directions @ direction(np.asarray(embedding, np.float32))
-    itself = None if picture is None else _fine_structure(picture)
+    itself = None if picture is None else structure_of(picture)
     found: list[SimilarScan] = []
     shown: set[int] = set()
     for row in np.argsort(-cosines, kind="stable"):
@@ -65,7 +64,7 @@ def similar(
         if reference.scan_ids[row] == scan_id or patient in shown:
             continue
         there = reference.thumbnails[int(row)] if reference.thumbnails is not None else None
-        if there is not None and itself is not None and _fine_structure(there) @ itself >= LEAST_CORRELATION:
+        if there is not None and itself is not None and _same_picture(reference, int(row), there, itself, scan_id):
             continue
         shown.add(patient)
         found.append(
@@ -82,6 +81,11 @@ def similar(
     return tuple(found)
 
 
-def _fine_structure(picture: Bytes) -> npt.NDArray[np.float32]:
-    grey = luminance(picture).round().astype(np.uint8) if picture.ndim == 3 else picture
-    return fine_structure(grey[None])
+def _same_picture(reference: Reference, row: int, there: Bytes, itself: Floats, scan_id: str) -> bool:
+    """Whether the picture of a row is the scan's own, by what it has beyond the other labeled scans."""
+    others = [
+        structure
+        for each, structure in reference.structures.items()
+        if row != each and reference.scan_ids[each] != scan_id
+    ]
+    return likeness(structure_of(there), itself, np.sum([np.zeros_like(itself), *others], axis=0)) >= LEAST_CORRELATION

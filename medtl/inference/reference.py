@@ -24,8 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from medtl.data.dataset import Dataset
+from medtl.data.duplicates import SAMPLED, fine_structure
 from medtl.data.preprocess import picture_of
 from medtl.data.resample import resized
+from medtl.data.values import luminance
 from medtl.errors import BundleError
 
 NAME = "reference.safetensors"
@@ -81,6 +83,14 @@ class Reference:
     def directions(self) -> Floats:
         """(N, L): the embeddings of the last level at length 1."""
         return direction(self.embeddings[:, -self.levels[-1] :] if self.levels else self.embeddings)
+
+    @cached_property
+    def structures(self) -> dict[int, Floats]:
+        """`structure_of` the pictures of some rows, evenly drawn, which say what all have in common."""
+        if self.thumbnails is None:
+            return {}
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(np.int64)).tolist()
+        return {row: structure_of(self.thumbnails[row]) for row in rows}
 
     def nearest(self, embeddings: Floats) -> list[str]:
         """Names of the labeled scans with the largest cosines to scans of these embeddings (B, L), which may be they.
@@ -217,6 +227,12 @@ def thumbnail(stored: Bytes, *, colour: bool = False) -> Bytes:
     if colour:
         return np.dstack([_small(shown[..., channel]) for channel in range(3)])
     return _small(shown)
+
+
+def structure_of(picture: Bytes) -> Floats:
+    """The fine structure of a small picture, in colour of its luminance."""
+    grey = luminance(picture).round().astype(np.uint8) if picture.ndim == 3 else picture
+    return fine_structure(grey[None])
 
 
 def _small(values: Bytes) -> Bytes:

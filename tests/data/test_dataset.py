@@ -192,6 +192,18 @@ def test_a_modality_may_be_said_where_files_do_not(
     (source / "b.dcm").write_bytes(make_dicom(np.arange(600, dtype=np.uint16).reshape(20, 30), PatientID="H1"))
     data = ingest(source, out=tmp_path / "ds", size_px=32, modality="us")
     assert data.manifest["modality"].tolist() == ["US", "DX"]
+    (tmp_path / "labels.csv").write_text("path,modality,x\na.png,MG,1\nb.dcm,MG,0\n")
+    data = ingest(source, out=tmp_path / "both", labels=tmp_path / "labels.csv", size_px=32, modality="us")
+    assert data.manifest["modality"].tolist() == ["MG", "DX"], "a header, as score will see it, counts first"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/c.png").write_bytes(make_png(2))
+    data = ingest(tmp_path / "more", out=tmp_path / "both", add=True, modality="us")
+    assert data.manifest["modality"].tolist() == ["MG", "DX", "US"]
+    (tmp_path / "more/d.png").write_bytes(make_png(3))
+    data = ingest(tmp_path / "more", out=tmp_path / "both", add=True)
+    assert [None if pd.isna(each) else each for each in data.manifest["modality"]] == ["MG", "DX", "US", None]
+    data = ingest(source / "a.png", out=tmp_path / "both", add=True, modality="XC")
+    assert pd.isna(data.manifest["modality"][3]), "what is there is not touched"
     with pytest.raises(ConfigError, match=r"modality: 'ULTRASOUND' is no DICOM code of a modality; choose from: AR"):
         ingest(source, out=tmp_path / "ds", modality="ULTRASOUND")
 

@@ -182,7 +182,7 @@ def test_the_check_names_what_is_torn(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "labels.csv").write_text("path,split,x\na.png,train,1\nb.png,test,0\nc.png,val,1\n")
     medtl.ingest(source, out=tmp_path / "ds", labels=tmp_path / "labels.csv", size_px=SIDE)
     said = capsys.readouterr().err
-    assert "1 groups of patients share a picture or a study, but the parts that were given put them apart" in said
+    assert "1 group of patients share a picture or a study, but the parts that were given put them apart" in said
     assert "look alike" not in said  # they share no part
     with pytest.raises(DatasetError, match=r"its parts overlap: 1 near-duplicates \(a\.png and b\.png\)"):
         medtl.split_check(tmp_path / "ds")

@@ -89,11 +89,15 @@ def test_windows_see_a_nifti_ct_the_same_way_everywhere(tmp_path: Path, capsys: 
     plain = ingest(tmp_path / "in", out=tmp_path / "plain")
     assert plain.manifest["modality"].tolist() == ["CT"] * 3
     assert (
-        "note: 3 scans look like CT and are shown from -1000 to 1000 HU; a window shows a tissue better, such as "
+        "note: 3 scans taken as CT and shown from -1000 to 1000 HU; a window shows a tissue better, such as "
         "--window abdomen, or several for channels: lung, " in capsys.readouterr().err
     )
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/3.nii").write_bytes(nifti(body(3).astype(np.int16)))
+    assert len(ingest(tmp_path / "more", out=tmp_path / "plain", add=True)) == 4
+    assert "--window" not in capsys.readouterr().err, "a dataset that is added to keeps its window"
     data = ingest(tmp_path / "in", out=tmp_path / "ds", window=["abdomen", "lung"])
-    assert "look like CT" not in capsys.readouterr().err
+    assert "taken as CT" not in capsys.readouterr().err
     assert isinstance(data.spec, PreprocessSpec) and data.spec.channels == 2 and data.spec.size_px == SIDE
     block = data.pixels(np.array([1]))[0]
     hu = np.maximum(body(1).transpose(2, 1, 0), -1000)

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from medtl.inference.neighbours import similar
-from medtl.inference.reference import Reference
+from medtl.inference.reference import Reference, reference_of, thumbnail
+from tests.data.test_duplicates import anatomy, in_a_frame, jpeg
 from tests.inference.conftest import on_circle, pictures
 
 FINDINGS = ("nodule", "mass")
@@ -35,6 +36,24 @@ def test_a_copy_under_another_name_is_left_out(reference: Reference) -> None:
     bare = replace(reference, thumbnails=None)
     found = similar(bare, on_circle(0), 1, findings=FINDINGS, picture=copy)
     assert [(each.scan_id, each.thumbnail) for each in found] == [("scan0", None)], "without pictures nobody can tell"
+
+
+def test_what_all_scans_share_makes_no_copies() -> None:
+    """In a bright ring and a black margin pictures of different people correlate by more than 0.9."""
+    images = [in_a_frame(anatomy(seed)) for seed in range(20)]
+    angles = np.arange(0, 100, 5)
+    kept = reference_of(
+        embeddings=np.stack([on_circle(angle) for angle in angles]),
+        labels=np.ones((20, 1), np.float32),
+        scan_ids=[str(angle) for angle in angles],
+        thumbnails=np.stack([thumbnail(image[None]) for image in images]),
+    )
+    copy = thumbnail(jpeg(images[4])[None])
+    nearest = [each.scan_id for each in similar(kept, on_circle(21), 5, findings=["x"], picture=copy)]
+    assert nearest == ["25", "15", "30", "10", "35"], "all but 20, its copy"
+    own = thumbnail(images[4][None])
+    nearest = [each.scan_id for each in similar(kept, on_circle(21), 3, findings=["x"], scan_id="20", picture=own)]
+    assert nearest == ["25", "15", "30"]
 
 
 def test_fewer_than_asked_for_and_none_at_all(reference: Reference) -> None:
