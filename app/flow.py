@@ -92,7 +92,7 @@ class Flow:
     def first_open(
         self, request: gr.Request, where: Listed, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
-        """The most urgent case that nobody holds."""
+        """The first case to be read, in the chosen order, that nobody holds."""
         by = user_of(request)
         self._let_go(reading, by)
         yield from self._next(where, by, settings, status="open")
@@ -101,7 +101,7 @@ class Flow:
     def first_to_decide(
         self, request: gr.Request, where: Listed, reading: Reading | None, *settings: Any
     ) -> Iterator[Changes]:
-        """The most urgent case about which readers disagree."""
+        """The first case, in the chosen order, about which readers disagree."""
         by = user_of(request)
         self._let_go(reading, by)
         yield from self._next(where, by, settings, status="adjudicate")

@@ -62,7 +62,7 @@ def keep(
 
 def _unsaid(reading: Reading, choices: Choices, findings: set[str]) -> str:
     """What the detector flags and the reader passed over: a case is read by what was said of any finding."""
-    if reading.blind or choices.bad_image:
+    if reading.blind or reading.decides or choices.bad_image:
         return ""
     scores = reading.stored.scores
     names = [plain(score.finding) for score in scores if score.decision == "positive" and score.finding not in findings]

@@ -121,7 +121,7 @@ def role_(name: Name, role: Annotated[str, typer.Argument(help=ROLES)], reviews:
     from medtl.review.store import open_existing
 
     table.set_role(open_existing(reviews), name, role)
-    say(f"{name} may log in as {role}")
+    say(f"{name} has the role {role} now")
 
 
 @users.command("list")

@@ -19,7 +19,7 @@ from medtl.review.moments import now
 from medtl.review.records import StoredVerdict
 from medtl.review.schema import CASES, SCORES
 from medtl.review.store import ReviewStore, open_existing
-from medtl.review.worklist import held
+from medtl.review.worklist import held, on_disk
 
 MARKER = "reviews.json"
 NEXT = 20
@@ -104,6 +104,8 @@ def _inputs(connection: Connection) -> dict[str, list[figures.Inputs]]:
 def _to_read(connection: Connection) -> list[dict[str, Any]]:
     """The open, free cases with the largest distance from the labeled scans, times doubt; one of each patient.
 
+    Uploads are left out: they are in memory only.
+
     Doubt is 1 where the probability of a finding is 1/2 and 0 where it is 0 or 1. It is not taken at the operating
     point, which few labels place by chance. Cases whose distance is not known come last, by doubt.
     """
@@ -111,7 +113,11 @@ def _to_read(connection: Connection) -> list[dict[str, Any]]:
     value = (func.coalesce(CASES.c.distance, 0) * doubt).desc()
     current = and_(SCORES.c.case_id == CASES.c.id, SCORES.c.bundle_id == CASES.c.bundle_id)
     columns = (CASES.c.id, CASES.c.patient_id, CASES.c.scan_id, CASES.c.distance, CASES.c.nearest_scan_id)
-    free = select(*columns, doubt.label("doubt")).join(SCORES, current).where(CASES.c.status == "open", not_(held()))
+    free = (
+        select(*columns, doubt.label("doubt"))
+        .join(SCORES, current)
+        .where(CASES.c.status == "open", not_(held()), on_disk())
+    )
     chosen: dict[str | int, Any] = {}
     for row in connection.execute(free.group_by(*columns).order_by(value, doubt.desc(), CASES.c.id)):
         chosen.setdefault(row.patient_id or row.id, row)

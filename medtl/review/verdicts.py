@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, or_, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from medtl.errors import ReviewError
 from medtl.review import chain
@@ -125,12 +125,13 @@ def standing(store: ReviewStore, *, read: bool = False) -> list[StoredVerdict]:
         read: only those on cases that all have read who should: whoever sees others may still have to read the rest.
             Marks of findings to be taught, which are no reading, come all the same.
     """
-    wanted = select(TABLE).order_by(TABLE.c.id)
-    if read:
-        finished = select(CASES.c.id).where(CASES.c.status.in_(("done", "adjudicate")))
-        wanted = wanted.where(or_(TABLE.c.bundle_id == "", TABLE.c.case_id.in_(finished)))
     with store.reading() as connection:
-        return unsuperseded(stored(connection.execute(wanted).mappings()))
+        rows = unsuperseded(stored(connection.execute(select(TABLE).order_by(TABLE.c.id)).mappings()))
+        if not read:
+            return rows
+        wanted = select(CASES.c.id).where(CASES.c.status.in_(("done", "adjudicate")))
+        finished = set(connection.execute(wanted).scalars())
+    return [row for row in rows if not row.bundle_id or row.case_id in finished]
 
 
 def unsuperseded(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:

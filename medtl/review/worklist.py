@@ -163,8 +163,9 @@ def _first(connection: Connection, by: User, where: Filter, sort: str, status: s
             f"{by.name} ({by.role}) cannot take the next case of status '{status}'; expected open, or "
             "adjudicate for a lead"
         )
-    wanted = seen_by(by).where(*_conditions(replace(where, status=""), by), CASES.c.status == status, not_(held()))
-    wanted = wanted.where(CASES.c.path.like("/%"))  # of an upload the name is kept, and no place
+    wanted = seen_by(by).where(
+        *_conditions(replace(where, status=""), by), CASES.c.status == status, not_(held()), on_disk()
+    )
     numbers = wanted.with_only_columns(CASES.c.id).order_by(*_order(sort)).limit(1)
     if status == "adjudicate":
         return _number(connection, numbers)
@@ -216,6 +217,11 @@ def _has_status(status: str, by: User) -> ColumnElement[bool]:
 def held() -> ColumnElement[bool]:
     """Somebody reads the case now."""
     return and_(CASES.c.claimed_until.is_not(None), CASES.c.claimed_until > now())
+
+
+def on_disk() -> ColumnElement[bool]:
+    """The case is no upload, of which the name is kept, and no place."""
+    return CASES.c.path.like("/%")
 
 
 def _beyond(column: ColumnElement[Any], direction: str, after: str) -> ColumnElement[bool]:

@@ -90,6 +90,14 @@ def test_a_lead_decides_and_may_correct_it(actor: Actor, reviews: ReviewStore, n
         assert [row.label for row in verdicts.standing(reviews) if row.adjudicates] == [label]
 
 
+def test_what_readers_agree_on_a_lead_need_not_say_again(actor: Actor, numbers: list[int]) -> None:
+    for name, word in (("Dr A", "agree"), ("Dr B", "disagree")):
+        actor.be(name).open(numbers[0]).save("agree", word)
+    actor.be("Dr L").open(numbers[0]).save(None, "present")
+    said = actor.shown[actor.page.case.verdict.saved]
+    assert f"Saved case {numbers[0]}" in said and "nothing was said" not in said
+
+
 def test_a_lead_who_decides_sees_what_readers_marked(actor: Actor, numbers: list[int]) -> None:
     picture = actor.page.case.viewer.scan
     actor.be("Dr A").open(numbers[0]).save("agree", None, region="4,8,20,30")

@@ -13,7 +13,7 @@ from medtl.review.records import UNASKED, Verdict
 from medtl.review.store import ReviewStore
 from medtl.review.users import User
 from medtl.review.verify import verify_reviews
-from tests.review.making import LEAD, A, B, read, said, scan, token
+from tests.review.making import LEAD, A, B, read, said, scan, score, token
 
 
 def mark(
@@ -139,3 +139,13 @@ def test_a_mark_can_be_taught_from_before_the_case_is_read(store: ReviewStore) -
     one = said(number, "disagree", bundle_id="", finding="fracture", relabel=1)
     verdicts.save(store, [one, said(number)], by=LEAD, token=token(), done=False)
     assert [row.finding for row in verdicts.standing(store, read=True)] == ["fracture"]
+
+
+def test_a_mark_that_a_verdict_superseded_is_no_mark_any_more(store: ReviewStore) -> None:
+    [number] = cases.add(store, [scan("s1", readings_wanted=2)])
+    mark(store, number, LEAD, 1)
+    cases.add(store, [scan("s1", bundle_id="b2", scores=(score("fracture", 0.7),), readings_wanted=2)])
+    cases.claim(store, number, by=LEAD)
+    verdicts.save(store, [said(number, bundle_id="b2", finding="fracture")], by=LEAD, token=token())
+    assert cases.get(store, number, by=LEAD).status == "open", "a second reader has not read it"
+    assert verdicts.standing(store, read=True) == []

@@ -156,6 +156,11 @@ def test_what_others_hold_is_not_to_be_read_next(store: ReviewStore) -> None:
     assert next_to_read(store) == ["s1"]
 
 
+def test_an_upload_is_not_to_be_read_next(store: ReviewStore) -> None:
+    cases.add(store, [scan("kept"), scan("gone", path="gone.dcm")])
+    assert next_to_read(store) == ["kept"]
+
+
 def test_where_nobody_is_sure_there_are_verdicts_all_the_same(store: ReviewStore) -> None:
     [number] = cases.add(store, [scan("s1")])
     none = "No verdict yet that is sure and beside a decision of the detector."
