@@ -48,9 +48,10 @@ def finetune(
 ) -> Path:
     """Train a detector on the labeled scans of a dataset and write it as a bundle.
 
-    From random weights the whole network is trained. From pretrained ones the head is fitted first, then the whole
-    network gently, with its normalisation statistics frozen (LP-FT, Kumar 2022, arXiv 2202.10054), with few labels
-    averaged with what it was before, unless another strategy is asked for or proves better on scans not seen.
+    From random weights the whole network is trained, of few labeled images a head on the frozen network alone. From
+    pretrained ones the head is fitted first, then the whole network gently, with its normalisation statistics frozen
+    (LP-FT, Kumar 2022, arXiv 2202.10054), with few labels averaged with what it was before; of few volumes it is the
+    head alone. Another strategy is taken where it is asked for or proves better on scans not seen.
 
     Args:
         dataset: the folder that `ingest` left.

@@ -25,8 +25,11 @@ def folds_of(
         `n_folds` of them; none where no finding has `FEWEST` patients with a positive scan and as many with a negative.
     """
     owners, of = np.unique(patients[rows], return_inverse=True)
-    pattern = np.full((len(owners), len(labels.findings)), -1.0)
-    np.maximum.at(pattern, of, np.nan_to_num(labels.values[rows], nan=-1.0))
+    highest = np.full((len(owners), len(labels.findings)), -1.0)
+    lowest = np.full_like(highest, 2.0)
+    np.maximum.at(highest, of, np.nan_to_num(labels.values[rows], nan=-1.0))
+    np.minimum.at(lowest, of, np.nan_to_num(labels.values[rows], nan=2.0))
+    pattern = np.hstack([lowest, highest])  # a patient with scans of both kinds is a kind of patient
     if not any(min(count_patients(values, patients[rows])) >= FEWEST for values in labels.values[rows].T):
         return ()
     order = rng("folds", seed).permutation(len(owners))
