@@ -85,8 +85,7 @@ def new_case(detector: Detector, prediction: Prediction, *, path: str, readings:
     scan = prediction.scan
     facts = {name: value for name, value in nameless(scan.header).items() if value is not None}
     patient = str(facts.pop("patient_id", ""))
-    if codes := "; ".join(doubt.code for doubt in detector.doubts(prediction)):
-        facts["doubts"] = codes
+    facts["doubts"] = "; ".join(doubt.code for doubt in detector.doubts(prediction))
     return NewCase(
         scan_id=scan.scan_id,
         sha256=scan.sha256,

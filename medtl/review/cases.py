@@ -152,7 +152,7 @@ def _one(connection: Connection, case_id: int, by: User) -> Case:
 def _found(connection: Connection, scan_ids: Sequence[str]) -> dict[str, Row[Any]]:
     """Number and arrival of those scans that have a case."""
     found: dict[str, Row[Any]] = {}
-    wanted = select(CASES.c.scan_id, CASES.c.id, CASES.c.received_at)
+    wanted = select(CASES.c.scan_id, CASES.c.id, CASES.c.received_at, CASES.c.facts)
     for first in range(0, len(scan_ids), 500):  # databases bound the parameters of a query
         some = scan_ids[first : first + 500]
         found |= {row.scan_id: row for row in connection.execute(wanted.where(CASES.c.scan_id.in_(some)))}
@@ -163,9 +163,12 @@ def _score_anew(connection: Connection, cases: Sequence[tuple[Row[Any], NewCase]
     """Known cases get new scores, and what was not known about them; they wait since they first arrived."""
     names = ("path", "bundle_id", "urgency", "uncertainty", "nearest_scan_id", "distance")
     changes: dict[str, Any] = {name: bindparam(f"b_{name}") for name in names}
-    for name, nothing in (("patient_id", ""), ("facts", "{}")):
-        changes[name] = func.coalesce(func.nullif(bindparam(f"b_{name}"), nothing), CASES.c[name])
-    rows = [{"id": row.id} | _row(replace(case, received_at=row.received_at)) for row, case in cases]
+    changes["facts"] = bindparam("b_facts")
+    changes["patient_id"] = func.coalesce(func.nullif(bindparam("b_patient_id"), ""), CASES.c.patient_id)
+    rows = [
+        {"id": row.id} | _row(replace(case, received_at=row.received_at, facts=json.loads(row.facts) | case.facts))
+        for row, case in cases
+    ]
     connection.execute(
         CASES.update().where(CASES.c.id == bindparam("b_id")).values(changes),
         [{f"b_{name}": row[name] for name in ("id", *names, "patient_id", "facts")} for row in rows],

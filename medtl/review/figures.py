@@ -150,27 +150,32 @@ def inputs_by_week(cases: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, 
     """How the scans that come in change, in each respect that is known of some.
 
     Args:
-        cases: (moment the scan was received, its facts); `doubts` are codes with semicolons between.
+        cases: (moment the scan was received, its facts); `doubts` are codes with semicolons between, empty
+            where there was none; without it that is not known.
 
     Returns:
         Weeks by respect: the facts' names, and `doubt: CODE` for each reason to doubt that some scan gave.
     """
-    pairs = [(received_at, _respects(facts)) for received_at, facts in cases]
-    codes = sorted({name for _, facts in pairs for name in facts if name.startswith(DOUBT)})
+    given = list(cases)
+    codes = sorted({code for _, facts in given for code in _codes(facts)})
+    pairs = [(received_at, _respects(facts, codes)) for received_at, facts in given]
     found = {}
-    for name in (*sorted({name for _, facts in pairs for name in facts} - set(codes)), *codes):
-        nothing = "no" if name in codes else None
-        known = [(at, facts.get(name, nothing)) for at, facts in pairs if facts.get(name, nothing) is not None]
+    for name in sorted({name for _, facts in pairs for name in facts}, key=lambda name: (name.startswith(DOUBT), name)):
+        known = [(at, facts[name]) for at, facts in pairs if name in facts]
         numbers = all(isinstance(value, int | float) for _, value in known)
         found[name] = _inputs(_weeks(known), _numbers_told if numbers else _shares, _ks if numbers else _chi_squared)
     return found
 
 
-def _respects(facts: Mapping[str, Any]) -> dict[str, Any]:
-    doubts = str(facts.get("doubts", "")).split("; ")
-    return {name: value for name, value in facts.items() if name != "doubts"} | {
-        f"{DOUBT}{code}": "yes" for code in doubts if code
-    }
+def _codes(facts: Mapping[str, Any]) -> set[str]:
+    return {code for code in str(facts.get("doubts", "")).split("; ") if code}
+
+
+def _respects(facts: Mapping[str, Any], codes: Sequence[str]) -> dict[str, Any]:
+    found = {name: value for name, value in facts.items() if name != "doubts"}
+    if "doubts" in facts:  # else nobody asked, as in scores of earlier versions
+        found |= {f"{DOUBT}{code}": "yes" if code in _codes(facts) else "no" for code in codes}
+    return found
 
 
 def _inputs(

@@ -13,7 +13,7 @@ from medtl.review.records import NewCase, Score, file_of
 from medtl.review.store import ReviewStore
 
 COLUMNS = ("path", "scan_id", "finding", "probability", "threshold", "decision", "sha256", "bundle_id")
-FACTS = ("age_years", "sex", "modality", "view", "body_part", "doubts")
+FACTS = ("age_years", "sex", "modality", "view", "body_part")
 """Columns that are taken over where the file has them: what may be shown without naming anyone."""
 SCANS_AT_ONCE = 1000
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -28,8 +28,8 @@ def import_scores(
 
     Args:
         scores: what `medtl score` wrote, a row per scan and finding. Scans that were refused are left out. Columns
-            `patient_id`, `nearest_scan_id`, `distance`, `uncertainty`, `received_at` and those of `FACTS` are taken
-            over where there are any.
+            `patient_id`, `nearest_scan_id`, `distance`, `uncertainty`, `received_at`, `doubts` and those of `FACTS` are
+            taken over where there are any.
         reviews: the file, or the PostgreSQL URL, that keeps the verdicts; made where missing. Or a store that is open,
             and stays so.
         readings: how many readers have to read each case.
@@ -101,7 +101,7 @@ def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
             bundle_id=str(first["bundle_id"]),
             scores=tuple(_score(row) for row in records),
             patient_id=_text(first, "patient_id"),
-            facts={name: first[name] for name in FACTS if _text(first, name)},
+            facts={name: first[name] for name in FACTS if _text(first, name)} | _doubts(first),
             nearest_scan_id=_text(first, "nearest_scan_id"),
             distance=_if_any(first, "distance"),
             received_at=_text(first, "received_at"),
@@ -109,6 +109,11 @@ def _case(path: Path, rows: pd.DataFrame, readings: int) -> NewCase:
         )
     except ReviewError as problem:
         raise ReviewError(f"{path}, row {int(rows.index[0]) + 2}: scan {first['scan_id']} {problem}") from None
+
+
+def _doubts(row: Mapping[str, Any]) -> dict[str, str]:
+    """The codes; an empty text says that there was none, which scores of earlier versions do not say."""
+    return {"doubts": _text(row, "doubts")} if "doubts" in row else {}
 
 
 def _absolute(path: str, beside: Path) -> str:

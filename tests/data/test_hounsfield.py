@@ -62,6 +62,8 @@ NO_CT: dict[str, Callable[[], np.ndarray]] = {
     "phases": lambda: RNG(1).uniform(-4096, 4095, (SIDE,) * 3),
     "phases in thousandths": lambda: RNG(1).uniform(-3142, 3142, (SIDE,) * 3),
     "a field map": lambda: RNG(1).normal(0, 150, (SIDE,) * 3),
+    "a wide field map": lambda: RNG(1).normal(0, 250, (SIDE,) * 3),
+    "a map with long tails": lambda: RNG(1).laplace(0, 150, (SIDE,) * 3),
     "z values": lambda: RNG(1).normal(0, 1, (SIDE,) * 3),
     "a ramp": lambda: np.linspace(-1000, 5, SIDE**3).reshape((SIDE,) * 3),
     "air alone": lambda: RNG(1).normal(-1000, 12, (SIDE,) * 3),

@@ -59,7 +59,7 @@ def test_drift_of_the_inputs() -> None:
     def facts(i: int, last: bool) -> dict[str, object]:
         doubts = "blurred; unlike" if last and i < 30 else "unlike" if not last and i < 2 else ""
         view, age = "AP" if last and i % 5 < 4 else "PA", float(rng.normal(140 if last else 60, 8))
-        return {"sex": "FM"[i % 2], "age_years": age, "view": view} | ({"doubts": doubts} if doubts else {})
+        return {"sex": "FM"[i % 2], "age_years": age, "view": view} | {"doubts": doubts}
 
     weeks = (("2026-11-02", False), ("2026-11-09", False), ("2026-11-16", True))
     cases_of = [(f"{day}T08:00", facts(i, last)) for day, last in weeks for i in range(60)]
@@ -80,6 +80,8 @@ def test_drift_of_the_inputs() -> None:
     few = figures.inputs_by_week((f"2026-11-0{i}T08:00", {"sex": "F"}) for i in range(2, 9))
     assert [(week.n, week.told, week.reference) for week in few["sex"]] == [(7, "F 100 %", False)]
     assert figures.inputs_by_week([("2026-11-02T08:00", {})]) == {}
+    unasked = [("2026-10-26T08:00", {"sex": "F"})] * 60
+    assert figures.inputs_by_week([*unasked, *cases_of])["doubt: unlike"] == found["doubt: unlike"]
 
 
 def fill(store: ReviewStore) -> None:

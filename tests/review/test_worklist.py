@@ -305,11 +305,13 @@ def test_priors_are_the_other_cases_of_the_patient(store: ReviewStore) -> None:
 
 
 def test_a_known_scan_keeps_its_case(store: ReviewStore) -> None:
-    ids = cases.add(store, [scan("s1"), scan("s2")])
+    ids = cases.add(store, [scan("s1", facts={"sex": "F", "doubts": "unlike"}), scan("s2")])
     read(store, ids[0], A)
-    assert cases.add(store, [scan("s2"), scan("s3"), scan("s1", path="/moved/s1.dcm")]) == [ids[1], ids[1] + 1, ids[0]]
+    again = scan("s1", path="/moved/s1.dcm", facts={"view": "PA", "doubts": ""})
+    assert cases.add(store, [scan("s2"), scan("s3"), again]) == [ids[1], ids[1] + 1, ids[0]]
     case = cases.get(store, ids[0], by=A)
     assert (case.status, case.read, case.path) == ("done", True, "/moved/s1.dcm")
+    assert case.facts == {"sex": "F", "view": "PA", "doubts": ""}, "the newer ones beside what was known"
     assert len(verdicts.of_case(store, ids[0], by=A)) == 1
     assert cases.add(store, []) == []
 
