@@ -3,9 +3,10 @@
     python -m benchmarks.folds DATASET --labels labels.csv --out FOLDER
 
 Patients are dealt into folds. Each fold is judged by networks that learned from few labels of the other folds, half
-positive, each of another patient, in several draws: random weights fine-tuned whole, ImageNet's with a linear head on
-all levels. AUROCs are of one fold and one draw, since logits of different networks are not comparable, and their means
-and differences are printed with intervals (bootstrap over the patients of each fold, paired). Made again, it goes on.
+positive, each of another patient, in several draws: random weights fine-tuned whole, or frozen with a linear head on
+all levels, and ImageNet's with such a head. AUROCs are of one fold and one draw, since logits of different networks are
+not comparable, and their means and differences are printed with intervals (bootstrap over the patients of each fold,
+paired). Made again, it goes on.
 """
 
 import argparse
@@ -28,36 +29,35 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a file,
 
 from benchmarks.starts import Floats, Rows, draw_rows, logits_after
 
-STRATEGIES = {"random": "full", "imagenet": "linear"}
+STARTS = {"random": ("random", "full"), "frozen": ("random", "linear"), "imagenet": ("imagenet", "linear")}
+"""Names of what is compared, the last with the others: start and strategy."""
 
 
 def areas_of(y: Floats, patients: Rows, folds: Rows, kept: dict[str, Any], count: int) -> list[Areas]:
-    """Of each fold, the AUROCs by both starts, all draws of the first before those of the second."""
+    """Of each fold, the AUROCs by all draws of the first start, then of the second and so on."""
     found = []
     for fold in np.unique(folds):
         there = folds == fold
-        logits = [kept[key] for start in STRATEGIES for key in kept if key.startswith(f"{start}/{count}/{fold}/")]
+        logits = [kept[key] for start in STARTS for key in kept if key.startswith(f"{start}/{count}/{fold}/")]
         columns = [np.array(each)[:, None] for each in logits]
         found.append(resampled_areas(y[there, None], columns, patients[there], seed=int(fold)))
     return found
 
 
 def report(y: Floats, patients: Rows, folds: Rows, kept: dict[str, Any], counts: list[int]) -> None:
-    print(
-        "| labels | random weights | ImageNet | difference | standard error over draws | draws |\n" + "|---" * 6 + "|"
-    )
+    print("| labels | start | AUROC | ImageNet's gain | its standard error over draws | draws |\n" + "|---" * 6 + "|")
     for count in counts:
         areas = areas_of(y, patients, folds, kept, count)
-        points = np.stack([each.points[:, 0] for each in areas]).reshape(len(areas), 2, -1)
-        draws = np.stack([each.draws[:, 0] for each in areas]).reshape(len(areas), 2, points.shape[2], -1)
-        random, ours = points.mean(axis=(0, 2))
-        gain = points[:, 1] - points[:, 0]
-        of_draws = (draws[:, 1] - draws[:, 0]).mean(axis=(0, 1))
-        found = percentile_interval(float(gain.mean()), of_draws)
-        print(
-            f"| {count} | {random:.3f} | {ours:.3f} | {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | "
-            f"{gain.std(ddof=1) / gain.size**0.5:.3f} | {gain.size} |"
-        )
+        points = np.stack([each.points[:, 0] for each in areas]).reshape(len(areas), len(STARTS), -1)
+        draws = np.stack([each.draws[:, 0] for each in areas]).reshape(len(areas), len(STARTS), points.shape[2], -1)
+        for place, start in enumerate(STARTS):
+            line = f"| {count} | {start} | {points[:, place].mean():.3f} |"
+            if place < len(STARTS) - 1:
+                gain = points[:, -1] - points[:, place]
+                found = percentile_interval(float(gain.mean()), (draws[:, -1] - draws[:, place]).mean(axis=(0, 1)))
+                error = gain.std(ddof=1) / gain.size**0.5
+                line += f" {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | {error:.3f} | {gain.size} |"
+            print(line if place < len(STARTS) - 1 else f"{line} | | |")
 
 
 def main() -> None:
@@ -84,8 +84,8 @@ def main() -> None:
     for draw, fold, count in itertools.product(range(asked.draws), range(asked.folds), asked.counts):
         seed = zlib.crc32(f"{fold}/{draw}".encode())
         learn = draw_rows(rows[folds != fold], truth, patients, count=count, seed=seed)
-        for start, strategy in STRATEGIES.items():
-            key = f"{start}/{count}/{fold}/{draw}"
+        for name, (start, strategy) in STARTS.items():
+            key = f"{name}/{count}/{fold}/{draw}"
             if key not in kept:
                 judged = rows[folds == fold]
                 kept[key] = logits_after(
