@@ -43,7 +43,7 @@ class Pictures:
     """PNGs in memory, each drawn once, at an address that cannot be guessed; old ones give way to new ones."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
+        self._most_bytes, self._bytes = most_bytes, 0
         self._kept: OrderedDict[_Key, _Picture] = OrderedDict()
         self._keys: dict[str, _Key] = {}
         self._lock = threading.Lock()
@@ -60,13 +60,16 @@ class Pictures:
             known = self._kept.get(key)
         picture = known or _Picture(name=secrets.token_urlsafe(32), png=look.png())
         with self._lock:
-            picture = self._kept.setdefault(key, picture)
+            if key not in self._kept:
+                self._kept[key], self._keys[picture.name] = picture, key
+                self._bytes += len(picture.png)
+            picture = self._kept[key]
             picture.owners.add(owner)
-            self._keys[picture.name] = key
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(len(each.png) for each in self._kept.values()) > self._most_bytes:
+            while len(self._kept) > 1 and self._bytes > self._most_bytes:
                 _, gone = self._kept.popitem(last=False)
                 del self._keys[gone.name]
+                self._bytes -= len(gone.png)
         if len(picture.png) <= INLINE_BYTES:
             return panels.inline(picture.png)
         return PATH.removeprefix("/") + picture.name  # relative, so that a proxy's prefix stays

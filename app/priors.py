@@ -35,12 +35,13 @@ class Other:
 
 def others_of(store: ReviewStore, case: Case, *, by: User) -> list[Other]:
     """The patient's other cases, the latest first; none where the patient is not known."""
-    found = [_beside(case, other) for other in cases.priors(store, case.id, by=by)[:MOST]]
+    ours = _taken(case)
+    found = [_beside(case, ours, other) for other in cases.priors(store, case.id, by=by)[:MOST]]
     return sorted(found, key=lambda other: (other.apart, other.before))
 
 
-def _beside(case: Case, other: Case) -> Other:
-    ours, theirs = _taken(case), _taken(other)
+def _beside(case: Case, ours: date | None, other: Case) -> Other:
+    theirs = _taken(other)
     came = (other.received_at, other.id) < (case.received_at, case.id)
     if ours is None or theirs is None:
         apart = int(days(case.received_at) - days(other.received_at))

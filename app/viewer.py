@@ -35,9 +35,12 @@ FINER = (
     "No heatmap: what speaks for {}, if anything, lies in finer levels, which Grad-CAM does not show; occlusion may."
 )
 """In place of a heatmap where Grad-CAM's layer has nothing; of heads that read several levels it does not tell all."""
+LOOKED = "{}: brighter is where the detector looked for {{}}; it does not outline a lesion."
 METHODS = {"Grad-CAM": "grad-cam", "Grad-CAM++": "grad-cam++", "Occlusion": "occlusion"}
-LOOKED = "{}: brighter is where the detector looked for {}; it does not outline a lesion."
-COVERED = "{}: brighter is where covering it lowers the score for {}; it does not outline a lesion."
+SAID = {method: LOOKED.format(name) for name, method in METHODS.items()} | {
+    "occlusion": "Occlusion: brighter is where covering it lowers the score for {}; it does not outline a lesion."
+}
+"""Below a heatmap, by method."""
 LEVEL = 0.5
 """Of a heatmap's largest value: what the outline surrounds."""
 
@@ -305,8 +308,7 @@ class Viewer:
         curves = outlines(shown, level=LEVEL * float(heat.max()), spacing_mm=spacing_mm)
         size = shown_size((shown.shape[0], shown.shape[1]), spacing_mm, longest=HEAT_PX)
         layer = panels.inline(heat_png(shown, spacing_mm=spacing_mm))
-        name = next(name for name, method in METHODS.items() if method == view.method)
-        said = (COVERED if view.method == "occlusion" else LOOKED).format(name, plain)
+        said = SAID[view.method].format(plain)
         where = "" if curves or not self.volumes else " It stays below that on this slice."
         return {
             self.heat: panels.layer(layer, kind="heat layer", alt=f"Heatmap for {plain}"),

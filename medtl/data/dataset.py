@@ -46,6 +46,11 @@ class Dataset:
         """Stored blocks (B, *spec.stored_shape) of manifest rows (B,), in any order."""
         return self._shards.read(np.asarray(rows, np.int64))
 
+    @property
+    def patients(self) -> npt.NDArray[np.str_]:
+        """(N,) the patient of each row of the manifest."""
+        return self.manifest["patient_id"].to_numpy(dtype=str)
+
     def grey(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """The same as one channel (B, 1, ...): luminance, or the first window."""
         return self.spec.grey(self.pixels(rows))

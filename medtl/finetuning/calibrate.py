@@ -56,7 +56,7 @@ def calibrate(
             shares, why=f"for want of labels in the val part (at least {ENOUGH} patients with and {ENOUGH} without)"
         )
     logits = logits_of_rows(classifier, data, rows, spec, flip_average=flip_average)
-    patients = data.manifest["patient_id"].to_numpy(dtype=str)
+    patients = data.patients
     return calibrated_from(logits, labels, rows, patients=patients, shares=shares, where="scans of the val part")
 
 

@@ -89,7 +89,7 @@ def _chosen(
     )
     if len(names) == 1 if calibrated else len(parts.fit) > MOST_LABELS:
         return Choice(strategy=names[0], why=asked, out_of_fold=None)
-    patients = data.manifest["patient_id"].to_numpy(dtype=str)
+    patients = data.patients
     folds = _whole(parts) if calibrated else folds_of(labels, parts.fit, patients, seed=plan.seed)
     if not folds:
         why = f"{asked}; nothing was compared: fewer than {FEWEST} patients with or without each finding"

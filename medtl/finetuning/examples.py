@@ -58,7 +58,7 @@ def from_dataset(data: Dataset, labels: LabelFiles, finding: str | None) -> Exam
     return Examples(
         table=LabelTable(findings=taught, values=values[rows], files=table.files),
         scan_ids=tuple(str(name) for name in data.manifest["scan_id"].to_numpy()[rows]),
-        patients=data.manifest["patient_id"].to_numpy(dtype=str)[rows],
+        patients=data.patients[rows],
         stored=lambda places: data.pixels(rows[places]),
         beside=data.folder,
         fingerprint=data.fingerprint,

@@ -119,7 +119,7 @@ def finetune(
             torch.from_numpy(others.logits),
             table,
             others.rows,
-            patients=data.manifest["patient_id"].to_numpy(dtype=str),
+            patients=data.patients,
             shares=prevalences(table, parts.labeled),
             where=OUT_OF_FOLD,
         )

@@ -113,7 +113,7 @@ def enough(values: npt.NDArray[Any], patients: npt.NDArray[Any]) -> bool:
 
 def findings_with_enough(data: Dataset, labels: LabelTable, rows: Rows) -> list[str]:
     """Those that these rows can calibrate."""
-    patients = data.manifest["patient_id"].to_numpy(dtype=str)[rows]
+    patients = data.patients[rows]
     return [
         name for name, values in zip(labels.findings, labels.values[rows].T, strict=True) if enough(values, patients)
     ]

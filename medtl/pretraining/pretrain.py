@@ -260,7 +260,7 @@ def training_rows(data: Dataset) -> Rows:
     rows = np.flatnonzero(data.manifest["split"].to_numpy() != "test").astype(np.int64)
     if len(rows) < SMALLEST_BATCH:
         raise RunError(
-            f"{data.folder}: has {len(rows)} scan{'s' * (len(rows) != 1)} outside its test part, and a batch needs at "
+            f"{data.folder}: has {counted(len(rows), 'scan')} outside its test part, and a batch needs at "
             f"least {SMALLEST_BATCH}; ingest more (--add), or start from ImageNet with medtl finetune"
         )
     return rows

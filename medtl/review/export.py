@@ -4,7 +4,8 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from medtl.progress import counted, say
 from medtl.review import verdicts
 from medtl.review.records import UNASKED, StoredVerdict
 from medtl.review.schema import CASES
-from medtl.review.store import open_existing
+from medtl.review.store import ReviewStore, open_existing
 
 FEWEST = 4
 """Scans with, and scans without a finding that it takes to teach it."""
@@ -43,13 +44,8 @@ def export_labels(reviews: str | Path, out: str | Path) -> int:
     Raises:
         ReviewError: no such store, no verdict in it, or it cannot be read.
     """
-    store = open_existing(reviews)
-    try:
-        everything, standing = verdicts.standing(store), verdicts.standing(store, read=True)
-    finally:
-        store.close()
-    if not everything:
-        raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
+    with _with_verdicts(reviews) as (store, everything):
+        standing = verdicts.standing(store, read=True)
     taken = {row.id for row in standing}
     begun = len({row.case_id for row in everything if row.id not in taken})
     waiting = f"{counted(begun, 'case')} left out until every reader whom it needs has read it"
@@ -85,21 +81,27 @@ def export_verdicts(reviews: str | Path, out: str | Path) -> int:
     Raises:
         ReviewError: no such store, no verdict in it, or it cannot be read.
     """
-    store = open_existing(reviews)
-    try:
-        standing = verdicts.standing(store)
-        with store.reading() as connection:
-            paths = {row.id: row.path for row in connection.execute(select(CASES.c.id, CASES.c.path))}
-    finally:
-        store.close()
-    if not standing:
-        raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
+    with _with_verdicts(reviews) as (store, standing), store.reading() as connection:
+        paths = {row.id: row.path for row in connection.execute(select(CASES.c.id, CASES.c.path))}
     with atomic_file(Path(out)) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in standing:
             said = {name: value for name, value in asdict(row).items() if name not in CHAINED}
             file.write(json.dumps(said | {"path": paths[row.case_id], "label": row.label}, ensure_ascii=False) + "\n")
     say(f"{counted(len(standing), 'verdict')}: {out}")
     return len(standing)
+
+
+@contextmanager
+def _with_verdicts(reviews: str | Path) -> Iterator[tuple[ReviewStore, list[StoredVerdict]]]:
+    """A store that is open for the while, and the verdicts that stand in it, of which there are some."""
+    store = open_existing(reviews)
+    try:
+        standing = verdicts.standing(store)
+        if not standing:
+            raise ReviewError(f"{store.name}: holds no verdicts yet; save one on the review page (medtl serve) first")
+        yield store, standing
+    finally:
+        store.close()
 
 
 def labels_of(standing: Sequence[StoredVerdict]) -> dict[tuple[str, str], int | None]:

@@ -26,6 +26,7 @@ from medtl.encoders.table import SMALL_ENCODER, build_encoder
 from medtl.inference.bundle import Bundle, Classifier, write_bundle
 from medtl.inference.runtime import Detector, load
 from medtl.review.store import ReviewStore
+from tests.app.acting import add_cases
 from tests.app.door import Door
 from tests.app.people import add_people, log_in
 
@@ -224,3 +225,15 @@ def add_people_to(reviews: Path) -> None:
     store = ReviewStore(reviews)
     add_people(store)
     store.close()
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Iterator[ReviewStore]:
+    opened = ReviewStore(tmp_path / "r.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def numbers(reviews: ReviewStore, detector: Detector, tmp_path: Path) -> list[int]:
+    return add_cases(reviews, tmp_path, detector.bundle.bundle_id)

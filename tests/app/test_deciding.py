@@ -1,6 +1,5 @@
 """Several readers and a lead: whose word counts as a reading, when a lead decides, and what he sees of the others."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,6 @@ from medtl.review.users import User
 from tests.app.acting import Actor, add_cases
 
 LEAD = User(name="Dr L", role="lead")
-
-
-@pytest.fixture
-def reviews(tmp_path: Path) -> Iterator[ReviewStore]:
-    opened = ReviewStore(tmp_path / "r.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -36,18 +36,6 @@ PROBABILITY = re.compile(r"\d\.?\d* %|style=\"width")
 
 
 @pytest.fixture
-def reviews(tmp_path: Path) -> Iterator[ReviewStore]:
-    opened = ReviewStore(tmp_path / "r.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def numbers(reviews: ReviewStore, detector: Detector, tmp_path: Path) -> list[int]:
-    return add_cases(reviews, tmp_path, detector.bundle.bundle_id)
-
-
-@pytest.fixture
 def reader(detector: Detector, reviews: ReviewStore, numbers: list[int]) -> Iterator[Actor]:
     actor = Actor(detector, reviews)
     yield actor

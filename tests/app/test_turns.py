@@ -95,18 +95,6 @@ def test_nothing_is_begun_ahead_while_a_reader_is_worked_for() -> None:
 
 
 @pytest.fixture
-def reviews(tmp_path: Path) -> Iterator[ReviewStore]:
-    opened = ReviewStore(tmp_path / "r.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def numbers(reviews: ReviewStore, detector: Detector, tmp_path: Path) -> list[int]:
-    return add_cases(reviews, tmp_path, detector.bundle.bundle_id)
-
-
-@pytest.fixture
 def page(reviews: ReviewStore, numbers: list[int], detector: Detector) -> Actor:
     return Actor(detector, reviews)
 

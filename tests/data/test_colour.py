@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -21,24 +20,13 @@ from medtl.data.preprocess import PreprocessSpec
 from medtl.data.scan import Scan
 from medtl.data.sources import find_files, read_bytes, read_scans
 from medtl.errors import ConfigError, DatasetError, ScanError
+from tests.data.picture_files import saved, tiff
 
 GREY = PreprocessSpec(size_px=32)
 COLOUR = PreprocessSpec(size_px=32, colour=True)
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 ROUNDING = 1e-6  # float32
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def tiff(values: np.ndarray, **options: object) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, values, **options)
-    return file.getvalue()
 
 
 def read(data: bytes) -> Scan:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from medtl.data.sources import read_bytes
 from medtl.errors import ScanError
+from tests.data.picture_files import saved, tiff
 
 GREY = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
@@ -19,18 +19,6 @@ DEEP = (GREY.astype(np.uint16) << 8) + 7
 LUMA = COLOUR @ [0.299, 0.587, 0.114] / 255
 ROUNDING = 1e-6  # float32
 EIGHT_BITS = 0.51 / 255  # what Pillow rounds away
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def tiff(values: np.ndarray, **options: object) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, values, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def ensemble(
             temporary.write_bytes(save({"logits": found.contiguous()}, {"identity": identity}))
         logits[number, seen] = found.numpy()
     held = np.concatenate([fold.held for fold in divided])
-    temperatures = _temperatures(logits, labels, held, data.manifest["patient_id"].to_numpy(dtype=str)[held])
+    temperatures = _temperatures(logits, labels, held, data.patients[held])
     each = [
         np.where(
             np.isnan(one), np.nan, probabilities_of(torch.from_numpy(one), temperatures, exclusive=labels.exclusive)
